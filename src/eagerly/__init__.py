@@ -1,0 +1,47 @@
+"""eagerly makes ordinary functions dependable without changing how they are called.
+
+`task` gives a function retries, timeouts and hooks; calling the task runs it at once and returns its value. `session`
+says what the calls made inside it share, `workflow` names an entry point, `hook_impl` marks an observer.
+"""
+
+from eagerly._clock import Clock
+from eagerly._context import SessionContext, TaskContext, current_session, current_task
+from eagerly._deadline import abandoned_bodies
+from eagerly._decorator import task
+from eagerly._executor import ContextExecutor
+from eagerly._metadata import TaskMetadata
+from eagerly._retry import Retry
+from eagerly._session import async_session, session
+from eagerly._settings import Settings
+from eagerly._tasks import AsyncTask, AsyncTaskStream, SyncTask, SyncTaskStream, Task
+from eagerly._workflow import AsyncWorkflow, SyncWorkflow, Workflow, workflow
+from eagerly.hooks import hook_impl, register_plugins
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AsyncTask",
+    "AsyncTaskStream",
+    "AsyncWorkflow",
+    "Clock",
+    "ContextExecutor",
+    "Retry",
+    "SessionContext",
+    "Settings",
+    "SyncTask",
+    "SyncTaskStream",
+    "SyncWorkflow",
+    "Task",
+    "TaskContext",
+    "TaskMetadata",
+    "Workflow",
+    "abandoned_bodies",
+    "async_session",
+    "current_session",
+    "current_task",
+    "hook_impl",
+    "register_plugins",
+    "session",
+    "task",
+    "workflow",
+]

@@ -1,0 +1,123 @@
+"""What kind of function is this, and what does it take? Asked once, when a task is declared; never per call."""
+
+from __future__ import annotations
+
+import enum
+import functools
+import inspect
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from eagerly.errors import OptionTypeError
+
+__all__ = ["Kind", "callable_name", "code_of", "compile_binder", "kind_of", "renamed", "signature_of"]
+
+
+class Kind(enum.Enum):
+    """The four kinds of function, by what calling them gives."""
+
+    SYNC = "sync"
+    ASYNC = "async"
+    STREAM = "stream"
+    ASYNC_STREAM = "async stream"
+
+
+def kind_of(func: Callable[..., Any]) -> Kind:
+    """The kind of `func`, looking through partials, methods and ``__call__`` of instances."""
+    for candidate in (func, getattr(type(func), "__call__", None)):
+        if inspect.isasyncgenfunction(candidate):
+            return Kind.ASYNC_STREAM
+        if inspect.iscoroutinefunction(candidate) or _is_marked(candidate):
+            return Kind.ASYNC
+        if inspect.isgeneratorfunction(candidate):
+            return Kind.STREAM
+    return Kind.SYNC
+
+
+def _is_marked(func: object) -> bool:
+    """Whether `func` carries the mark that asyncio used before ``inspect.markcoroutinefunction`` (Python 3.12)."""
+    asyncio_coroutines = sys.modules.get("asyncio.coroutines")
+    mark = getattr(asyncio_coroutines, "_is_coroutine", None)
+    return mark is not None and getattr(func, "_is_coroutine", None) is mark
+
+
+def callable_name(func: object) -> str:
+    """What a person would call `func`: its name, that of the wrapped function, or that of its class."""
+    while isinstance(func, functools.partial):
+        func = func.func
+    name = getattr(func, "__name__", None)
+    return name if isinstance(name, str) else type(func).__name__
+
+
+def code_of(func: Any) -> Any:
+    """The code that runs when `func` is called, found as `kind_of` finds the kind.
+
+    Raises:
+        AttributeError: There is none, as for builtins.
+    """
+    while isinstance(func, functools.partial):
+        func = func.func
+    code = getattr(func, "__code__", None)
+    return type(func).__call__.__code__ if code is None else code
+
+
+def signature_of(func: Callable[..., Any]) -> inspect.Signature:
+    """The signature of `func`.
+
+    Raises:
+        OptionTypeError: It has none that Python can see (some builtins).
+    """
+    try:
+        return inspect.signature(func)
+    except ValueError:
+        name = callable_name(func)
+        raise OptionTypeError(
+            f"@task needs a signature, and Python knows none for {func!r}; wrap it: "
+            f"task(lambda value: {name}(value), name={name!r})"
+        ) from None
+
+
+def compile_binder(
+    signature: inspect.Signature, name: str
+) -> tuple[Callable[..., None], Callable[..., dict[str, Any]]]:
+    """Two functions with the parameters of `signature`: one does nothing, the other returns its arguments by name.
+
+    Calling the first is what refuses wrong arguments, with the interpreter's own message, at a thirtieth of the cost of
+    ``Signature.bind``.
+    """
+    kinds = inspect.Parameter
+    parts: list[str] = []
+    last = None
+    for parameter in signature.parameters.values():
+        if last is kinds.POSITIONAL_ONLY and parameter.kind is not last:
+            parts.append("/")
+        if parameter.kind is kinds.KEYWORD_ONLY and last not in (kinds.KEYWORD_ONLY, kinds.VAR_POSITIONAL):
+            parts.append("*")
+        star = {kinds.VAR_POSITIONAL: "*", kinds.VAR_KEYWORD: "**"}.get(parameter.kind, "")
+        parts.append(f"{star}{parameter.name}{'' if parameter.default is parameter.empty else '=None'}")
+        last = parameter.kind
+    if last is kinds.POSITIONAL_ONLY:
+        parts.append("/")
+    by_name = ", ".join(f"{name!r}: {name}" for name in signature.parameters)
+    head = ", ".join(parts)
+    namespace: dict[str, Any] = {}
+    exec(f"def check({head}): pass\ndef bind({head}): return {{{by_name}}}", namespace)
+    given = [p for p in signature.parameters.values() if p.default is not p.empty]
+    for function in (namespace["check"], namespace["bind"]):
+        function.__defaults__ = tuple(p.default for p in given if p.kind is not kinds.KEYWORD_ONLY)
+        function.__kwdefaults__ = {p.name: p.default for p in given if p.kind is kinds.KEYWORD_ONLY}
+        function.__name__ = function.__qualname__ = name
+    return namespace["check"], namespace["bind"]
+
+
+def renamed(function: Any, name: str, qualname: str) -> Any:
+    """A copy of a coroutine or generator function under another name.
+
+    What it returns carries that name: it is the one people see in "coroutine ... was never awaited", in the repr of a
+    generator and in asyncio's debugging output.
+    """
+    copy = type(function)(function.__code__, function.__globals__, name, function.__defaults__, function.__closure__)
+    copy.__qualname__ = qualname
+    copy.__kwdefaults__ = function.__kwdefaults__
+    return copy

@@ -1,0 +1,62 @@
+"""Time as a parameter: everything that reads a clock or sleeps between attempts does it through a `Clock`.
+
+Timeouts are the exception: they bound real work and are measured in real time.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from eagerly.errors import OptionTypeError
+
+if TYPE_CHECKING:
+    from eagerly.typing import AsyncSleep, Now, Sleep
+
+__all__ = ["SYSTEM_CLOCK", "Clock"]
+
+
+async def _asyncio_sleep(seconds: float) -> None:
+    import asyncio
+
+    await asyncio.sleep(seconds)
+
+
+class Clock:
+    """How a session tells the time and waits.
+
+    Args:
+        now: Returns seconds as a float; never goes backwards. Default: `time.perf_counter`.
+        sleep: Blocks the thread for so many seconds. Default: `time.sleep`.
+        async_sleep: Suspends the coroutine for so many seconds. Default: `asyncio.sleep`.
+
+    Raises:
+        OptionTypeError: An argument is not callable.
+
+    Example:
+        >>> from eagerly import Clock, session
+        >>> naps = []
+        >>> with session(clock=Clock(sleep=naps.append)):
+        ...     pass
+    """
+
+    __slots__ = ("async_sleep", "now", "sleep")
+
+    def __init__(
+        self,
+        now: Now = time.perf_counter,
+        sleep: Sleep = time.sleep,
+        async_sleep: AsyncSleep = _asyncio_sleep,
+    ) -> None:
+        for name, value in (("now", now), ("sleep", sleep), ("async_sleep", async_sleep)):
+            if not callable(value):
+                raise OptionTypeError(f"Clock({name}=...) takes a function, not {value!r}")
+        self.now = now
+        self.sleep = sleep
+        self.async_sleep = async_sleep
+
+    def __repr__(self) -> str:
+        return f"Clock(now={self.now!r}, sleep={self.sleep!r}, async_sleep={self.async_sleep!r})"
+
+
+SYSTEM_CLOCK = Clock()

@@ -1,0 +1,416 @@
+"""Where we are (`SessionContext`, `TaskContext`) and every decision in the life of a call.
+
+Nothing in this file calls the user's function, sleeps, awaits or iterates: the drivers in `_tasks` do that, on the
+answers they get here. A change that would touch two drivers belongs here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import functools
+import time
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from eagerly._clock import SYSTEM_CLOCK, Clock
+from eagerly._deadline import TimedBody
+from eagerly._metadata import Identity, TaskMetadata
+from eagerly._settings import Settings, resolve_settings
+from eagerly._warnings import warn
+from eagerly.errors import TaskError
+from eagerly.hooks._compile import NO_HOOKS, CompiledHooks
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from uuid import UUID
+
+    from eagerly._tasks import Task
+    from eagerly.typing import Reporter
+
+__all__ = ["OUTSIDE", "SessionContext", "TaskContext", "current_session", "current_task", "here", "warn_escaped"]
+
+
+class SessionContext(Identity):
+    """What calls inherit from ``with session()``: hooks, settings, clock.
+
+    Attributes:
+        name: As given to `session`, or None.
+        settings: The `Settings` that hold in this session.
+        clock: The `Clock` that measures and sleeps.
+        plugins: The plugins that listen, those of enclosing sessions included.
+        closed: Whether the session has been left.
+    """
+
+    def __init__(
+        self,
+        *,
+        outer: SessionContext | TaskContext | None = None,
+        name: str | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+        plugins: tuple[object, ...] = (),
+        hooks: CompiledHooks = NO_HOOKS,
+        settings: Settings | None = None,
+        explicit: dict[str, Any] | None = None,
+    ) -> None:
+        self.name = name
+        self.clock = clock
+        self.now = clock.now
+        self.plugins = plugins
+        self.hooks = hooks
+        self.closed = False
+        self.explicit = explicit or {}
+        self.outer = outer
+        self._settings = settings
+        self._id: UUID | None = None
+        # The two questions that a session and a call answer alike: what session do calls made here belong to (this one;
+        # once it has been left, the one around it), and on whose behalf are they made?
+        self._session = self
+        self._call: TaskContext | None = None if outer is None else outer._call
+        self.started = clock.now()
+
+    @property
+    def settings(self) -> Settings:
+        # Where no session is open they are looked up afresh, and only when one matters.
+        return resolve_settings()[0] if self._settings is None else self._settings
+
+    @property
+    def session_id(self) -> UUID:
+        """Identifies the session in hooks and records."""
+        return self._identify()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the session was entered, by its clock."""
+        return self.now() - self.started
+
+    def close(self) -> None:
+        """Mark the session as left: what still finds itself in it belongs to the session around it."""
+        self.closed = True
+        if self.outer is not None:
+            self._session = self.outer._session
+
+    def __repr__(self) -> str:
+        label = f" {self.name!r}" if self.name else ""
+        return f"<SessionContext{label} {'closed' if self.closed else 'open'}, {len(self.plugins)} plugins>"
+
+
+OUTSIDE: Final = SessionContext()
+"""What holds where no session is open: nobody listens, and nothing is stored."""
+
+here: Final[contextvars.ContextVar[SessionContext | TaskContext]] = contextvars.ContextVar("eagerly", default=OUTSIDE)
+"""The innermost session or call that this thread, asyncio task or context is in. The only state there is."""
+
+
+_look: Final = here.get
+
+
+def current_session() -> SessionContext | None:
+    """The session that calls made here would belong to, or None outside of one. Never raises."""
+    session = open_session(here.get())
+    return None if session is OUTSIDE else session
+
+
+def current_task() -> TaskContext | None:
+    """The call on whose behalf this code runs, or None outside of a task. Never raises."""
+    return here.get()._call
+
+
+def open_session(scope: SessionContext | TaskContext) -> SessionContext:
+    """The nearest session around `scope` that has not been left."""
+    session = scope._session
+    while session.closed:
+        session = session._session
+    return session
+
+
+class TaskContext(TaskMetadata):
+    """One call of one task: the facts about it and every decision of its life.
+
+    Get it with `current_task()` in the body of a task. Its facts are those of `TaskMetadata`, which hooks see of it.
+
+    Attributes:
+        attempt: Number of the attempt that is being made, from 1.
+    """
+
+    # Defaults of what few calls need stand here, where they cost a call nothing.
+    _delivered = 0
+    _stop = False
+    _deadline: float | None = None
+
+    attempt: int
+    ended: bool
+    started: float
+
+    def __init__(self, task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._task = task
+        self._args = args
+        self._kwargs = kwargs
+        self._outer = outer = _look()
+        session = outer._session
+        self._session = session if not session.closed else open_session(session)
+        self.attempt = 1
+        self.ended = False
+
+    @property
+    def _call(self) -> TaskContext:
+        return self
+
+    # Facts, for the body and for hooks
+
+    @property
+    def task(self) -> Task[..., Any]:
+        """The task that was called."""
+        return self._task
+
+    @property
+    def session(self) -> SessionContext | None:
+        """The session that the call belongs to, or None outside of one."""
+        return None if self._session is OUTSIDE else self._session
+
+    @property
+    def parent(self) -> TaskContext | None:
+        """The call on whose behalf this one was made, or None."""
+        return self._outer._call
+
+    @property
+    def metadata(self) -> TaskMetadata:
+        """The facts about this call that hooks get too."""
+        return self
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the first attempt started, by the session's clock."""
+        return self._session.now() - self.started
+
+    @property
+    def timestamp(self) -> datetime:
+        """When the first attempt started: wall-clock time, in UTC."""
+        from datetime import UTC, datetime, timedelta
+
+        return datetime.now(UTC) - timedelta(seconds=self.elapsed)
+
+    @property
+    def reporter(self) -> Reporter:
+        """Sends events of your own to the session's ``on_event`` hooks."""
+        return self
+
+    def report(self, name: str, /, **data: Any) -> None:
+        """Send the event `name` with its `data` to the session's ``on_event`` hooks.
+
+        Example:
+            >>> from eagerly import current_task, task
+            >>> @task
+            ... def load(rows):
+            ...     current_task().report("loaded", rows=len(rows))
+        """
+        if (hook := self._session.hooks.on_event) is not None:
+            hook(name, data, self)
+
+    def should_stop(self) -> bool:
+        """Whether the body should end as soon as it can: its time, or that of a call around it, is up."""
+        call: TaskContext | None = self
+        while call is not None:
+            if call._stop:
+                return True
+            call = call.parent
+        return False
+
+    def __repr__(self) -> str:
+        return f"<call of task {self.name!r}, attempt {self.attempt}, id={self.id}>"
+
+    # Decisions, for the drivers
+
+    @property
+    def clock(self) -> Clock:
+        """What measures this call and sleeps between its attempts."""
+        return self._session.clock
+
+    def start(self) -> None:
+        """The first attempt is about to be made.
+
+        Raises:
+            TypeError: The arguments are wrong. Only looked at here when somebody would hear of a call that never was;
+                else calling the function tells, at no cost.
+        """
+        session = self._session
+        self.started = session.now()
+        if (hook := session.hooks.before_node_execute) is not None:
+            self._task.check(*self._args, **self._kwargs)
+            hook(self)
+
+    def succeed(self, result: Any) -> None:
+        """The function has returned, or the stream is exhausted."""
+        self.ended = True
+        hooks = self._session.hooks
+        if (hook := hooks.after_node_execute) is not None:
+            hook(self, result)
+        if self.attempt > 1 and (hook := hooks.after_node_retry) is not None:
+            hook(self, self.attempt, True)
+
+    def deliver(self, item: Any) -> bool:
+        """A stream has produced an item that is about to be handed out; whether the next one matters here too."""
+        index = self._delivered
+        self._delivered = index + 1
+        if (hook := self._session.hooks.node_iteration) is None:
+            return False
+        hook(self, index, item)
+        return True
+
+    def fail(self, error: BaseException) -> float | None:
+        """The user's code has raised: seconds to wait before the next attempt, or None if `error` is to be raised.
+
+        Raises:
+            TaskError: Instead of a final `error`, where errors are wrapped.
+        """
+        if not isinstance(error, Exception):
+            self.interrupt(error)
+            return None
+        if isinstance(error, TypeError) and self._arguments_are_wrong():
+            return None
+        delay = self._delay_after(error)
+        hooks = self._session.hooks
+        if self.attempt > 1 and (hook := hooks.after_node_retry) is not None:
+            hook(self, self.attempt, False)
+        if delay is not None:
+            self.attempt += 1
+            if (hook := hooks.before_node_retry) is not None:
+                hook(self, self.attempt, error, delay)
+            return delay
+        self.ended = True
+        if (hook := hooks.on_node_error) is not None:
+            hook(self, error)
+        self._tell(error)
+        return None
+
+    def interrupt(self, error: BaseException) -> None:
+        """What ends the call is no failure of the user's function: a `BaseException`, or one from between attempts."""
+        self.cancel(_reason(error))
+
+    def cancel(self, reason: Literal["cancelled", "interrupted", "closed"]) -> None:
+        """The call ends with neither a result nor an error, unless it has ended already."""
+        if self.ended:
+            return
+        self.ended = True
+        hooks = self._session.hooks
+        if self.attempt > 1 and (hook := hooks.after_node_retry) is not None:
+            hook(self, self.attempt, False)
+        if (hook := hooks.on_node_cancel) is not None:
+            hook(self, reason)
+
+    def timed_attempt(self) -> TimedBody:
+        """The next attempt, bounded by the task's timeout and by those of the calls around this one.
+
+        The attempt gets a context of its own: one that was asked to stop goes on being asked while the next one runs.
+        """
+        declaration = self._task.declaration
+        timeout = declaration.timeout
+        assert timeout is not None
+        attempt = self._copy()
+        own, around = time.monotonic() + timeout, self._enclosing_deadline()
+        attempt._deadline = own if around is None else min(own, around)
+        context = contextvars.copy_context()
+        context.run(here.set, attempt)
+        return TimedBody(
+            name=declaration.name,
+            body=functools.partial(self._task.func, *self._args, **self._kwargs),
+            context=context,
+            timeout=timeout,
+            deadline=attempt._deadline,
+            enclosing=attempt._deadline < own,
+            request_stop=attempt.request_stop,
+        )
+
+    def request_stop(self) -> None:
+        """Ask the body to end; see `should_stop`."""
+        self._stop = True
+
+    def _copy(self) -> TaskContext:
+        self._identify()  # before the copy: all attempts are one call
+        copy = object.__new__(TaskContext)
+        for slot in TaskMetadata.__slots__:
+            setattr(copy, slot, getattr(self, slot))
+        vars(copy).update(vars(self))
+        return copy
+
+    def _arguments_are_wrong(self) -> bool:
+        try:
+            self._task.check(*self._args, **self._kwargs)
+        except TypeError:
+            return True
+        return False
+
+    def _enclosing_deadline(self) -> float | None:
+        call = self.parent
+        while call is not None and call._deadline is None:
+            call = call.parent
+        return None if call is None else call._deadline
+
+    def _delay_after(self, error: Exception) -> float | None:
+        retry = self._task.declaration.retry
+        if retry is None or self._delivered or self.should_stop():
+            return None
+        try:
+            return retry.delay_after(self.attempt, error, elapsed=self.elapsed)
+        except Exception as problem:
+            _add_note(error, f"eagerly: not retried, as Retry(on=...) failed: {type(problem).__name__}: {problem}")
+            return None
+
+    def _tell(self, error: Exception) -> None:
+        """Note on a final error what was tried, or wrap it."""
+        task, elapsed = self._task.declaration, self.elapsed
+        attempts = f"{self.attempt} attempt{'s' if self.attempt > 1 else ''}"
+        if self._session.settings.wrap_errors if task.wrap_errors is None else task.wrap_errors:
+            raise TaskError(
+                f"task {self.name!r} failed after {attempts} in {elapsed:.3g} s: {type(error).__name__}: {error}",
+                metadata=self,
+                attempts=self.attempt,
+                duration=elapsed,
+            ) from error
+        _add_note(error, f"eagerly: task {task.name!r} failed after {attempts} in {elapsed:.3g} s")
+
+
+def _reason(error: BaseException) -> Literal["cancelled", "interrupted", "closed"]:
+    if isinstance(error, GeneratorExit):
+        return "closed"
+    # By name: asyncio may not be imported, and other event loops have a class of their own.
+    if any(cls.__name__ in ("CancelledError", "Cancelled") for cls in type(error).__mro__):
+        return "cancelled"
+    return "interrupted"
+
+
+def _add_note(error: BaseException, note: str) -> None:
+    """Add `note`, in the place of an older one about the same task: some errors are raised again and again."""
+    subject = note.partition(" failed")[0]
+    notes = getattr(error, "__notes__", None)
+    if isinstance(notes, list):
+        for index, old in enumerate(notes):
+            if isinstance(old, str) and old.partition(" failed")[0] == subject:
+                notes[index] = note
+                return
+    with contextlib.suppress(Exception):  # a class of errors may refuse notes; it goes without
+        error.add_note(note)
+
+
+def warn_escaped(task: Task[..., Any], result: Any) -> None:
+    """A plain function has handed back something that has not run yet, out of reach of everything a task does."""
+    declaration = task.declaration
+    if declaration.warned_escaped:
+        return
+    declaration.warned_escaped = True
+    what, fix = _ESCAPED[type(result).__name__]
+    warn(
+        f"task {declaration.name!r} is a plain function that returned {what}: what runs in it is out of reach of "
+        f"retries, timeouts and hooks. {fix}"
+    )
+
+
+_DECORATOR: Final = "If a decorator hides what the function is, put @task directly on it, below that decorator"
+_ESCAPED: Final = {
+    "coroutine": (
+        "a coroutine",
+        f"Declare it with `async def` and await the call inside. {_DECORATOR}, or mark it with "
+        "inspect.markcoroutinefunction (Python 3.12+)",
+    ),
+    "generator": ("a generator", f"Write the `yield` in the task itself, or return a list. {_DECORATOR}"),
+    "async_generator": ("an async generator", f"Write the `yield` in the task itself. {_DECORATOR}"),
+}

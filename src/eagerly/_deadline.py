@@ -1,0 +1,310 @@
+"""Running a body for at most so many seconds, on a helper thread (sync) or in an asyncio task of its own (async).
+
+Both keep the promise to the caller first: it is released when the time is up, whatever the body does. The body is
+asked to stop and interrupted. If it does not end within `GRACE` it is abandoned: counted, warned about, and what it
+returns in the end is thrown away. Nothing here knows about retries, sessions or hooks.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import itertools
+import os
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from eagerly._warnings import warn
+from eagerly.errors import EagerlyWarning, StopRequested, TaskTimeoutError
+
+if TYPE_CHECKING:
+    import asyncio
+
+__all__ = ["GRACE", "TimedBody", "abandoned_bodies", "run_async", "run_sync"]
+
+GRACE: Final = 0.1
+"""Seconds that an interrupted body gets for its `finally` blocks before it counts as abandoned."""
+
+MAX_IDLE: Final = 16
+"""How many helper threads are kept for reuse; those above it end with their job."""
+
+_lock = threading.Lock()
+_idle: list[_Helper] = []
+_abandoned: set[object] = set()
+_numbers = itertools.count(1)
+
+
+class TimedBody(NamedTuple):
+    """One attempt that may take a limited time.
+
+    Attributes:
+        name: Of the task, for messages.
+        body: What to call, without arguments.
+        context: Where to call it: a copy of the caller's context.
+        timeout: Seconds.
+        deadline: `time.monotonic` reading at which the time is up.
+        enclosing: Whether that is the deadline of a timeout around this one, which comes first.
+        request_stop: Tells the body, through ``current_task().should_stop()``, that its time is up.
+    """
+
+    name: str
+    body: Callable[[], Any]
+    context: contextvars.Context
+    timeout: float
+    deadline: float
+    enclosing: bool
+    request_stop: Callable[[], None]
+
+
+def abandoned_bodies() -> int:
+    """How many bodies are running in this process although their callers have been released by a timeout."""
+    return len(_abandoned)
+
+
+class _Job:
+    """A body on a helper thread: running, then over; or running, given up by its caller, then over."""
+
+    __slots__ = ("__weakref__", "context", "error", "given_up", "lock", "over", "ready", "result", "run")
+
+    def __init__(self, timed: TimedBody) -> None:
+        self.run = timed.body
+        self.context = timed.context
+        self.lock = threading.Lock()
+        self.ready = threading.Lock()
+        self.ready.acquire()
+        self.over = False
+        self.given_up = False
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def finish(self) -> None:
+        """Hand in the outcome. May be cut short by an interruption and called again; the second call completes it."""
+        with self.lock:
+            self.over = True
+            if self.given_up:
+                self.result = self.error = None
+                _abandoned.discard(self)
+        if self.ready.locked():
+            self.ready.release()
+
+    def give_up(self, thread: threading.Thread) -> bool:
+        """Disown the body and interrupt it; False when it was over already and its outcome counts."""
+        with self.lock:
+            if self.over:
+                return False
+            self.given_up = True
+            _abandoned.add(self)
+            _interrupt(thread)  # under the lock, so that it cannot hit the thread's next job
+        return True
+
+
+class _Helper:
+    """A daemon thread that runs one job after another and waits in `_idle` in between."""
+
+    __slots__ = ("_job", "_wake", "thread")
+
+    def __init__(self) -> None:
+        self._job: _Job | None = None
+        self._wake = threading.Lock()
+        self._wake.acquire()
+        self.thread = threading.Thread(target=self._work, name=f"eagerly-timeout-{next(_numbers)}", daemon=True)
+        self.thread.start()
+
+    def give(self, job: _Job) -> None:
+        self._job = job
+        self._wake.release()
+
+    def _work(self) -> None:
+        while True:
+            self._wake.acquire()
+            job, self._job = self._job, None
+            assert job is not None
+            if not _run(job):
+                return
+            del job
+            with _lock:
+                if len(_idle) >= MAX_IDLE:
+                    return
+                _idle.append(self)
+
+
+def _run(job: _Job) -> bool:
+    """Run the job on this thread; False when the thread was interrupted and must not be used again.
+
+    The one interruption that `give_up` sends may arrive at any bytecode up to the end of the outer `try`.
+    """
+    try:
+        try:
+            job.result = job.context.run(job.run)
+        except BaseException as error:
+            # Without this frame: the caller's traceback goes from its call straight into the user's function.
+            inner = error.__traceback__.tb_next if error.__traceback__ is not None else None
+            job.error = error.with_traceback(inner)
+        finally:
+            job.finish()
+        if job.given_up:
+            for _ in range(1_000):  # let an interruption that is still on its way arrive here
+                pass
+    except StopRequested:
+        job.finish()
+    return not job.given_up
+
+
+def run_sync(timed: TimedBody) -> Any:
+    """Run the body on a helper thread until its deadline, and return what it returns.
+
+    Raises:
+        TaskTimeoutError: The time was up first.
+        StopRequested: The time of an enclosing timeout was up first.
+        BaseException: Whatever the body raised, or what interrupted the wait (Ctrl-C).
+    """
+    before = dict(timed.context)
+    job = _Job(timed)
+    with _lock:
+        helper = _idle.pop() if _idle else None
+    if helper is None:
+        helper = _Helper()
+    helper.give(job)
+    try:
+        in_time = _wait(job.ready, timed.deadline)
+    except BaseException:
+        timed.request_stop()
+        job.give_up(helper.thread)
+        raise
+    if not in_time:
+        timed.request_stop()
+        in_time = not job.give_up(helper.thread)
+    if in_time:
+        _adopt(timed.context, before)
+        if job.error is None:
+            return job.result
+        try:
+            raise job.error
+        finally:
+            del job  # or this frame, the traceback and the error would keep one another
+    _wait(job.ready, time.monotonic() + GRACE)
+    late = f"the thread {helper.thread.name!r} is abandoned until the function returns by itself"
+    raise _timeout_error(timed, None if job.over else late)
+
+
+async def run_async(timed: TimedBody) -> Any:
+    """Run the body, which gives an awaitable, in an asyncio task until its deadline, and return its result.
+
+    Raises:
+        TaskTimeoutError: The time was up first.
+        BaseException: Whatever the body raised, or the cancellation of the caller.
+    """
+    import asyncio
+
+    before = dict(timed.context)
+    work = timed.context.run(timed.body)
+    coroutine = work if asyncio.iscoroutine(work) else _awaiting(work)
+    task = asyncio.get_running_loop().create_task(coroutine, name=f"{timed.name} (timed)", context=timed.context)
+    del work, coroutine
+    try:
+        await asyncio.wait((task,), timeout=max(0.0, timed.deadline - time.monotonic()))
+    except asyncio.CancelledError as cancelled:
+        timed.request_stop()
+        await _cancel_through(task, cancelled)
+        if task.cancelled():
+            raise
+    except BaseException:
+        task.cancel()
+        raise
+    if task.done():
+        _adopt(timed.context, before)
+        try:
+            return task.result()
+        finally:
+            del task
+    timed.request_stop()
+    task.cancel()
+    _abandoned.add(task)
+    task.add_done_callback(_forget)
+    await asyncio.wait((task,), timeout=GRACE)
+    late = "its asyncio task is abandoned until the function returns by itself"
+    raise _timeout_error(timed, None if task.done() else late)
+
+
+async def _awaiting(work: Awaitable[Any]) -> Any:
+    return await work
+
+
+async def _cancel_through(task: asyncio.Task[Any], cancelled: asyncio.CancelledError) -> None:
+    """Pass a cancellation of the caller on to the body and wait for its end, as if it ran in the caller's own task."""
+    import asyncio
+
+    task.cancel(*cancelled.args)
+    while not task.done():
+        try:
+            await asyncio.wait((task,))
+        except asyncio.CancelledError as again:
+            task.cancel(*again.args)
+
+
+def _forget(task: asyncio.Task[Any]) -> None:
+    _abandoned.discard(task)
+    if not task.cancelled():
+        task.exception()  # a late failure is discarded like a late result, not reported as never retrieved
+
+
+def _wait(lock: threading.Lock, deadline: float) -> bool:
+    """Wait for `lock` until `deadline`, however far away that is; whether it was had in time."""
+    while True:
+        rest = deadline - time.monotonic()
+        if lock.acquire(timeout=max(0.0, min(rest, threading.TIMEOUT_MAX))):
+            return True
+        if rest <= threading.TIMEOUT_MAX:
+            return False
+
+
+def _adopt(context: contextvars.Context, before: dict[contextvars.ContextVar[Any], Any]) -> None:
+    """Let the caller see the context variables that the body set, as it would have without a timeout."""
+    missing = object()
+    for variable, value in context.items():
+        if before.get(variable, missing) is not value:
+            variable.set(value)
+
+
+def _timeout_error(timed: TimedBody, late: str | None) -> BaseException:
+    """What to raise when the time is up; `late` says what is still running, if anything is."""
+    if timed.enclosing:
+        return StopRequested(f"the timeout around task {timed.name!r} has passed")
+    error = TaskTimeoutError(
+        f"task {timed.name!r} took longer than its timeout of {timed.timeout:g} s",
+        timeout=timed.timeout,
+        abandoned=late is not None,
+    )
+    if late is not None:
+        message = (
+            f"task {timed.name!r} did not stop within {GRACE:g} s of its timeout; {late} "
+            f"({abandoned_bodies()} abandoned now). In a long loop, ask current_task().should_stop()"
+        )
+        try:
+            warn(message)
+        except EagerlyWarning:  # warnings are errors here: the timeout is the one that counts
+            error.add_note(message)
+    return error
+
+
+def _interrupt(thread: threading.Thread) -> None:
+    """Make `StopRequested` appear at the next bytecode of `thread`; a blocking C call has to return first."""
+    try:
+        import ctypes
+    except ImportError:  # built without libffi: the body is asked to stop, and no more
+        return
+    if thread.ident is not None:
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(StopRequested))
+
+
+def _after_fork() -> None:
+    """A forked child has none of its parent's helper threads."""
+    global _lock
+    _lock = threading.Lock()
+    _idle.clear()
+    _abandoned.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

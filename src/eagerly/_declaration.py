@@ -1,0 +1,196 @@
+"""What a task was told: every option, checked and normalised once. Nothing here runs the user's function."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+from eagerly._callables import Kind, callable_name, compile_binder, kind_of, signature_of
+from eagerly._names import NameTemplate
+from eagerly._numbers import seconds
+from eagerly._retry import Retry, retry_from
+from eagerly._sentinel import UNSET
+from eagerly.errors import OptionTypeError, OptionValueError
+
+__all__ = ["DEFAULTS", "Declaration", "refuse_unknown"]
+
+
+class _Default(NamedTuple):
+    value: Any
+    on_streams: bool = True
+
+
+DEFAULTS = {
+    "name": _Default(None),
+    "description": _Default(None),
+    "retries": _Default(0),
+    "timeout": _Default(None, on_streams=False),
+    "tags": _Default(()),
+    "wrap_errors": _Default(None),
+}
+"""Every option of `task` with its default, and whether it can have an effect on a generator function."""
+
+
+class Declaration:
+    """A function and what `task` was told about it. Immutable by convention: nobody writes to it after `__init__`.
+
+    Args:
+        func: The user's callable, or a `classmethod` or `staticmethod` object around it.
+        options: A subset of `DEFAULTS`, as the user gave it.
+
+    Raises:
+        OptionTypeError, OptionValueError: Something about `func` or an option cannot work.
+    """
+
+    __slots__ = (
+        "bind",
+        "check",
+        "description",
+        "driver",
+        "driver_in_sync_code",
+        "func",
+        "kind",
+        "name",
+        "options",
+        "plain",
+        "qualname",
+        "retries",
+        "retry",
+        "signature",
+        "tags",
+        "template",
+        "timeout",
+        "undecorated",
+        "warned_escaped",
+        "wrap_errors",
+        "wrapper",
+    )
+
+    def __init__(self, func: Any, options: dict[str, Any]) -> None:
+        self.undecorated = func
+        self.driver: Any = None  # filled in by the kinds of task that have one
+        self.driver_in_sync_code: Any = None
+        self.warned_escaped = False
+        self.wrapper = type(func) if isinstance(func, classmethod | staticmethod) else None
+        self.func: Callable[..., Any] = func.__func__ if self.wrapper is not None else func
+        check_callable("task", self.func)
+        self.options = options
+        self.kind = kind_of(self.func)
+        self.signature = signature_of(self.func)
+        self.plain = callable_name(self.func)
+        self.qualname = getattr(self.func, "__qualname__", self.plain)
+        self.check, self.bind = compile_binder(self.signature, self.qualname)
+
+        given = {name: options.get(name, default.value) for name, default in DEFAULTS.items()}
+        self._refuse_without_effect(given)
+        self.name = self.plain if given["name"] is None else given["name"]
+        # A name of our making may have what a chosen one may not: `<lambda>`, a class with a period.
+        self.template = NameTemplate(
+            self.plain.replace(".", "_").replace("{", "(").replace("}", ")") if given["name"] is None else self.name,
+            self.signature.parameters,
+        )
+        self.description = description_of("task", given["description"], self.func)
+        self.retries: int | Retry = given["retries"]
+        self.retry = retry_from("task(retries=...)", self.retries)
+        self.timeout = _timeout(given["timeout"])
+        self.tags = tags_from("task(tags=...)", given["tags"])
+        self.wrap_errors = _optional_bool("task(wrap_errors=...)", given["wrap_errors"])
+
+    @property
+    def qualified_name(self) -> str:
+        return f"{getattr(self.func, '__module__', None) or '?'}.{self.qualname}"
+
+    @property
+    def is_async(self) -> bool:
+        return self.kind in (Kind.ASYNC, Kind.ASYNC_STREAM)
+
+    @property
+    def is_generator(self) -> bool:
+        return self.kind in (Kind.STREAM, Kind.ASYNC_STREAM)
+
+    def _refuse_without_effect(self, given: dict[str, Any]) -> None:
+        if not self.is_generator:
+            return
+        for name, default in DEFAULTS.items():
+            if not default.on_streams and given[name] is not default.value:
+                raise unsupported_on_streams(name, given[name], self.plain)
+
+
+def check_callable(decorator: str, func: object) -> None:
+    """Refuse what `task` and `workflow` cannot decorate, with the right spelling in the message."""
+    if isinstance(func, type):
+        raise OptionTypeError(
+            f"`@{decorator}` can only be applied to callable functions, and {func.__name__} is a class; decorate one of "
+            f"its methods, or a function that makes the instance: {decorator}(lambda *args: {func.__name__}(*args), "
+            f"name={func.__name__!r})"
+        )
+    if isinstance(func, str):
+        raise OptionTypeError(
+            f"`@{decorator}({func!r})`: the only positional argument is the function; write @{decorator}(name={func!r})"
+        )
+    if not callable(func):
+        raise OptionTypeError(
+            f"`@{decorator}` can only be applied to callable functions, not to {func!r}; options are keywords: "
+            f"@{decorator}(name=...)"
+        )
+
+
+def refuse_unknown(decorator: str, unknown: Iterable[str], known: Iterable[str]) -> None:
+    """Raise for the first option that does not exist, with the nearest one that does."""
+    known = tuple(known)
+    for name in unknown:
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(known)}"
+        raise OptionTypeError(f"{decorator}() has no option {name!r}; {hint}")
+
+
+def unsupported_on_streams(option: str, value: object, name: str) -> OptionValueError:
+    instead = {
+        "timeout": "bound the work on each item instead, in a task of its own that the generator calls",
+        "cache": "cache the task that makes one item, or return a list",
+    }[option]
+    return OptionValueError(
+        f"{option}={value!r} is not supported for generator tasks, and {name} is a generator function; {instead}"
+    )
+
+
+def tags_from(option: str, value: object) -> frozenset[str]:
+    """Tags as a frozenset; a bare string is refused, as its letters are never what was meant."""
+    if isinstance(value, str):
+        raise OptionTypeError(f"{option} takes several strings; write tags=({value!r},)")
+    try:
+        tags = frozenset(value)  # type: ignore[call-overload]  # checked by trying
+    except TypeError:
+        raise OptionTypeError(f"{option} takes strings, not {value!r}") from None
+    for tag in tags:
+        if not isinstance(tag, str):
+            raise OptionTypeError(f"{option} takes strings, and {tag!r} is not one")
+    return tags
+
+
+def description_of(decorator: str, given: object, func: object) -> str:
+    """The description given, or the docstring of `func`."""
+    if given is None:
+        doc = getattr(func, "__doc__", None)
+        return inspect.cleandoc(doc) if isinstance(doc, str) else ""
+    if not isinstance(given, str):
+        raise OptionTypeError(f"{decorator}(description=...) takes a string, not {given!r}")
+    return given
+
+
+def _timeout(value: float | timedelta | None) -> float | None:
+    return None if value is None else seconds("task(timeout=...)", value, positive=True)
+
+
+def _optional_bool(option: str, value: object) -> bool | None:
+    if value is not None and not isinstance(value, bool):
+        raise OptionTypeError(f"{option} takes True, False or None (what the session says), not {value!r}")
+    return value
+
+
+def only_given(**options: Any) -> dict[str, Any]:
+    """Those of `options` that somebody gave."""
+    return {name: value for name, value in options.items() if value is not UNSET}

@@ -1,0 +1,125 @@
+"""`task`, the decorator: from a function and options to the task of the fitting kind."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable, Iterator
+from datetime import timedelta
+from typing import Any, Protocol, TypeVar, overload
+
+from typing_extensions import ParamSpec
+
+from eagerly._callables import Kind, callable_name, kind_of
+from eagerly._declaration import DEFAULTS, check_callable, only_given, refuse_unknown, unsupported_on_streams
+from eagerly._retry import Retry
+from eagerly._sentinel import UNSET, UnsetType
+from eagerly._tasks import AsyncTask, AsyncTaskStream, SyncTask, SyncTaskStream, make_task
+
+__all__ = ["task"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class TaskDecorator(Protocol):
+    """What ``task(...)`` without a function returns: turns a function into the task of its kind."""
+
+    @overload
+    def __call__(self, func: Callable[P, AsyncGenerator[R, Any]], /) -> AsyncTaskStream[P, R]: ...
+    @overload
+    def __call__(self, func: Callable[P, AsyncIterator[R]], /) -> AsyncTaskStream[P, R]: ...
+    @overload
+    def __call__(self, func: Callable[P, Generator[R, Any, Any]], /) -> SyncTaskStream[P, R]: ...
+    @overload
+    def __call__(self, func: Callable[P, Iterator[R]], /) -> SyncTaskStream[P, R]: ...
+    @overload
+    def __call__(self, func: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
+    @overload
+    def __call__(self, func: Callable[P, Awaitable[R]], /) -> AsyncTask[P, R]: ...
+    @overload
+    def __call__(self, func: Callable[P, R], /) -> SyncTask[P, R]: ...
+
+
+@overload
+def task(func: Callable[P, AsyncGenerator[R, Any]], /) -> AsyncTaskStream[P, R]: ...
+@overload
+def task(func: Callable[P, AsyncIterator[R]], /) -> AsyncTaskStream[P, R]: ...
+@overload
+def task(func: Callable[P, Generator[R, Any, Any]], /) -> SyncTaskStream[P, R]: ...
+@overload
+def task(func: Callable[P, Iterator[R]], /) -> SyncTaskStream[P, R]: ...
+@overload
+def task(func: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
+@overload
+def task(func: Callable[P, Awaitable[R]], /) -> AsyncTask[P, R]: ...
+@overload
+def task(func: Callable[P, R], /) -> SyncTask[P, R]: ...
+@overload
+def task(
+    *,
+    name: str | None = ...,
+    description: str | None = ...,
+    retries: int | Retry = ...,
+    timeout: float | timedelta | None = ...,
+    tags: Iterable[str] = ...,
+    wrap_errors: bool | None = ...,
+) -> TaskDecorator: ...
+
+
+def task(
+    func: Any = None,
+    /,
+    *,
+    name: str | UnsetType | None = UNSET,
+    description: str | UnsetType | None = UNSET,
+    retries: int | Retry | UnsetType = UNSET,
+    timeout: float | timedelta | UnsetType | None = UNSET,
+    tags: Iterable[str] | UnsetType = UNSET,
+    wrap_errors: bool | UnsetType | None = UNSET,
+    **unknown: Any,
+) -> Any:
+    """Make a function dependable without changing how it is called.
+
+    Use it as ``@task``, ``@task(...)``, ``task(fn)`` or ``task(fn, ...)`` on functions, methods, class and static methods (in
+    either order), lambdas, partials, callable instances and builtins. The kind of the function decides what comes out:
+    `SyncTask`, `AsyncTask`, `SyncTaskStream` (generator functions) or `AsyncTaskStream` (async generator functions).
+    Calling it runs it at once and returns its value.
+
+    Args:
+        func: The function, when used without parentheses.
+        name: How the call is called in hooks and logs; ``{param}`` stands for an argument, ``{param:spec}`` for a
+            formatted one. No periods. Default: the name of the function.
+        description: For people. Default: the docstring of the function.
+        retries: How many attempts may follow a failed one, at once; or a `Retry`, for delays and choice of errors. A
+            stream starts over only while no item has been delivered.
+        timeout: Seconds (or a `timedelta`) that one attempt may take; then the caller gets a `TaskTimeoutError`. Not for
+            generator functions.
+        tags: Labels for hooks.
+        wrap_errors: True: the caller gets a `TaskError` from the user's exception. None: as the session's `Settings` say.
+
+    Raises:
+        OptionTypeError: `func` is not a function, an option does not exist or has the wrong type (also a `TypeError`).
+        OptionValueError: An option has a value that cannot work for this function (also a `ValueError`).
+
+    Example:
+        >>> from eagerly import task
+        >>> @task(retries=3, timeout=10)
+        ... def double(x: int) -> int:
+        ...     return 2 * x
+        >>> double(21)
+        42
+    """
+    options = only_given(
+        name=name, description=description, retries=retries, timeout=timeout, tags=tags, wrap_errors=wrap_errors
+    )
+    if func is not None:
+        return _decorate(func, options, unknown)
+    refuse_unknown("task", (name for name in unknown if name != "cache"), DEFAULTS)
+    return lambda func, /: _decorate(func, options, unknown)
+
+
+def _decorate(func: Any, options: dict[str, Any], unknown: dict[str, Any]) -> Any:
+    check_callable("task", getattr(func, "__func__", func) if isinstance(func, classmethod | staticmethod) else func)
+    if unknown.get("cache") and kind_of(func) in (Kind.STREAM, Kind.ASYNC_STREAM):
+        raise unsupported_on_streams("cache", unknown["cache"], callable_name(func))
+    refuse_unknown("task", unknown, DEFAULTS)
+    return make_task(func, options)

@@ -1,0 +1,116 @@
+"""`TaskMetadata`: the facts about one call, computed when somebody asks and the same ever after."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from eagerly._context import SessionContext, TaskContext
+    from eagerly._tasks import Task
+
+__all__ = ["Identity", "TaskMetadata"]
+
+_lock = threading.Lock()
+
+
+class Identity:
+    """A random id that costs nothing until somebody asks for it."""
+
+    __slots__ = ()
+
+    _id: UUID | None
+
+    def _identify(self) -> UUID:
+        identity = self._id
+        if identity is None:
+            import uuid
+
+            with _lock:
+                identity = self._id
+                if identity is None:
+                    identity = self._id = uuid.uuid4()
+        return identity
+
+
+class TaskMetadata(Identity):
+    """The facts about one call of one task, as hooks get them. Read-only.
+
+    Attributes:
+        id: Identifies the call.
+        name: The task's name with its placeholders filled in, for example ``fetch_oslo``.
+        qualified_name: Module and qualified name of the function, for example ``shop.orders.fetch``.
+        description: The task's description.
+        inputs: The arguments by parameter name, defaults included.
+        tags: The task's tags.
+        is_async: Whether the function is async (also for async streams).
+        is_generator: Whether the function is a generator function, sync or async.
+        backend: Where the body runs; ``"inline"``: in the calling thread.
+        map_index: Position in a map, or None for a call of its own.
+        parent_id: `id` of the call on whose behalf this one was made, or None.
+        session_id: Identifies the session, or None outside of one.
+    """
+
+    __slots__ = ("_args", "_kwargs", "_outer", "_session", "_task", "attempt", "ended", "started")
+
+    _task: Task[..., Any]
+    _args: tuple[Any, ...]
+    _kwargs: dict[str, Any]
+    _outer: SessionContext | TaskContext
+    _session: SessionContext
+    _id: UUID | None = None
+    _inputs: dict[str, Any] | None = None
+
+    @property
+    def id(self) -> UUID:
+        return self._identify()
+
+    @property
+    def name(self) -> str:
+        template = self._task.declaration.template
+        return template.render(self.inputs if template.fields else {}, self.map_index)
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        if self._inputs is None:
+            self._inputs = self._task.bind(*self._args, **self._kwargs)
+        return self._inputs
+
+    @property
+    def qualified_name(self) -> str:
+        return self._task.declaration.qualified_name
+
+    @property
+    def description(self) -> str:
+        return self._task.declaration.description
+
+    @property
+    def tags(self) -> frozenset[str]:
+        return self._task.declaration.tags
+
+    @property
+    def is_async(self) -> bool:
+        return self._task.declaration.is_async
+
+    @property
+    def is_generator(self) -> bool:
+        return self._task.declaration.is_generator
+
+    @property
+    def backend(self) -> str:
+        return "inline"
+
+    @property
+    def map_index(self) -> int | None:
+        return None
+
+    @property
+    def parent_id(self) -> UUID | None:
+        parent = self._outer._call
+        return None if parent is None else parent.id
+
+    @property
+    def session_id(self) -> UUID | None:
+        return None if self._session.outer is None else self._session.session_id

@@ -1,0 +1,25 @@
+"""The value that means "nothing was said here", where ``None`` already means "switch it off".
+
+Compare with ``is``; it never leaves the library through a public attribute.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Final, Literal, TypeAlias
+
+
+class Unset(enum.Enum):
+    """One member, so that type checkers can narrow ``x is UNSET``."""
+
+    UNSET = "UNSET"
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+    def __bool__(self) -> bool:
+        return False
+
+
+UnsetType: TypeAlias = Literal[Unset.UNSET]
+UNSET: Final[UnsetType] = Unset.UNSET

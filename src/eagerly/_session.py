@@ -1,0 +1,194 @@
+"""Opening and leaving a session. What a session *is* stands in `_context.SessionContext`."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Any
+
+from eagerly._clock import Clock
+from eagerly._context import OUTSIDE, SessionContext, here, open_session
+from eagerly._declaration import refuse_unknown
+from eagerly._needs_call import needs_call
+from eagerly._sentinel import UNSET, UnsetType
+from eagerly._settings import Settings, resolve_settings
+from eagerly.errors import OptionTypeError, SessionError
+from eagerly.hooks._compile import NO_HOOKS, compile_hooks, validate_plugin
+from eagerly.hooks._registry import global_plugins
+
+__all__ = ["Session", "async_session", "session"]
+
+OPTIONS = ("plugins", "settings", "clock", "name")
+
+
+class Session:
+    """A session that can be entered, once, with ``with`` or ``async with``. Made by `session`."""
+
+    __slots__ = ("_context", "_opened_at", "_token", "clock", "name", "plugins", "settings")
+
+    def __init__(
+        self, plugins: tuple[object, ...], settings: Settings | None, clock: Clock | UnsetType, name: str | None
+    ) -> None:
+        self._context: SessionContext | None = None
+        self._opened_at = ""
+        self.plugins = plugins
+        self.settings = settings
+        self.clock = clock
+        self.name = name
+
+    def __enter__(self) -> SessionContext:
+        if self._context is not None:
+            raise SessionError("a session can be entered once; call session() again for another one")
+        frame = sys._getframe(1)
+        self._opened_at = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        context = self._context = self._open()
+        self._token = here.set(context)
+        if (hook := context.hooks.before_session_start) is not None:
+            try:
+                hook(context.session_id)
+            except BaseException:
+                self._leave()
+                raise
+        return context
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        context = self._context
+        if context is None:
+            raise SessionError("a session was left that had not been entered; write `with session():`")
+        if context.closed:
+            raise SessionError("this session has been left already")
+        self._leave()
+        if (hook := context.hooks.after_session_end) is not None:
+            hook(context.session_id, context.elapsed)
+
+    async def __aenter__(self) -> SessionContext:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, traceback)
+
+    def _open(self) -> SessionContext:
+        scope = here.get()
+        outer = open_session(scope)
+        explicit = {**outer.explicit, **(self.settings.given if self.settings is not None else {})}
+        settings, _ = resolve_settings(self.settings, outer.explicit)
+        inherited = outer.plugins if outer is not OUTSIDE else tuple(global_plugins(discover=settings.discover_plugins))
+        plugins = _without_repeats((*inherited, *self.plugins))
+        same = plugins == outer.plugins and outer is not OUTSIDE and settings == outer.settings
+        return SessionContext(
+            outer=scope,
+            name=self.name,
+            clock=outer.clock if self.clock is UNSET else self.clock,
+            plugins=plugins,
+            hooks=outer.hooks
+            if same
+            else compile_hooks(plugins, strict=settings.strict_hooks)
+            if plugins
+            else NO_HOOKS,
+            settings=settings,
+            explicit=explicit,
+        )
+
+    def _leave(self) -> None:
+        """Close the session, and step out of it if this is the context it was entered in or a copy of that."""
+        context = self._context
+        assert context is not None
+        context.close()
+        if here.get() is not context:
+            return  # left from elsewhere, or an inner session is still open: calls there skip closed sessions
+        try:
+            here.reset(self._token)
+        except ValueError:  # a copy of the context, in another thread or asyncio task
+            assert context.outer is not None
+            here.set(context.outer)
+
+    def __del__(self) -> None:
+        context = getattr(self, "_context", None)
+        if context is not None and not context.closed:
+            warnings.warn(
+                f"a session was never closed; it was opened at {self._opened_at}. Write `with session():`",
+                ResourceWarning,
+                stacklevel=2,
+                source=self,
+            )
+
+    def __repr__(self) -> str:
+        state = "not entered" if self._context is None else "closed" if self._context.closed else "open"
+        return f"<session {self.name or ''}{' ' if self.name else ''}{state}>"
+
+
+@needs_call("with session():")
+def session(
+    *args: Any,
+    plugins: Iterable[object] = (),
+    settings: Settings | None = None,
+    clock: Clock | UnsetType = UNSET,
+    name: str | None = None,
+    **unknown: Any,
+) -> Session:
+    """A session: what the calls made inside it share. Use it with ``with`` or ``async with``; it gives the `SessionContext`.
+
+    A session inside another inherits what it is not given; its plugins are added to those of the outer one.
+
+    Args:
+        plugins: Objects with methods marked `hook_impl`, which observe the calls made in this session.
+        settings: What to set differently; see `Settings`.
+        clock: How to tell the time and how to wait between attempts; see `Clock` and `eagerly.testing.instant_clock`.
+        name: A name for people.
+
+    Raises:
+        OptionTypeError: An argument has the wrong type.
+        PluginError: A plugin cannot be one; the message names plugin and hook.
+        SettingsError: The environment or pyproject.toml has a setting that does not exist or a bad value.
+
+    Example:
+        >>> from eagerly import current_session, session
+        >>> with session(name="nightly") as outer:
+        ...     current_session() is outer
+        True
+    """
+    if args:
+        refuse_positional(args[0])
+    refuse_unknown("session", unknown, OPTIONS)
+    if isinstance(plugins, str) or not isinstance(plugins, Iterable):
+        raise OptionTypeError(
+            f"session(plugins=...) takes a list of plugins, not {plugins!r}; write plugins=[MyPlugin()]"
+        )
+    plugins = tuple(plugins)
+    for plugin in plugins:
+        validate_plugin(plugin)
+    if settings is not None and not isinstance(settings, Settings):
+        raise OptionTypeError(
+            f"session(settings=...) takes a Settings, not {settings!r}; write settings=Settings(strict_hooks=True)"
+        )
+    if clock is not UNSET and not isinstance(clock, Clock):
+        hint = f"; write clock={clock.__name__}()" if callable(clock) and hasattr(clock, "__name__") else ""
+        raise OptionTypeError(f"session(clock=...) takes a Clock, not {clock!r}{hint}")
+    if name is not None and not isinstance(name, str):
+        raise OptionTypeError(f"session(name=...) takes a string, not {name!r}")
+    return Session(plugins, settings, clock, name)
+
+
+async_session = session
+"""`session` under the name that people look for: ``async with async_session():``."""
+
+
+def refuse_positional(value: object) -> None:
+    if callable(value):
+        raise OptionTypeError(
+            "session is not a decorator; open it around the call: `with session(): ...`, or use @workflow for a function "
+            "that opens a session of its own"
+        )
+    raise OptionTypeError(
+        f"session() takes keyword arguments only, not {value!r}; write session(plugins=[...], name=...)"
+    )
+
+
+def _without_repeats(plugins: tuple[object, ...]) -> tuple[object, ...]:
+    return tuple({id(plugin): plugin for plugin in plugins}.values())

@@ -1,0 +1,165 @@
+"""Settings: one frozen dataclass, five places a value can come from, one function that decides between them.
+
+To add a setting, add a field to `Settings`; environment, pyproject.toml, checks and ``eagerly config`` follow from it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+from eagerly._sentinel import UNSET
+from eagerly.errors import SettingsError
+
+__all__ = ["Settings", "resolve_settings"]
+
+PREFIX: Final = "EAGERLY_"
+TABLE: Final = "tool.eagerly"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a session may be told once instead of at every task.
+
+    Precedence, from strong to weak: an argument of the task; ``session(settings=...)``; the enclosing session; the
+    environment (``EAGERLY_WRAP_ERRORS=1``); ``[tool.eagerly]`` in the nearest pyproject.toml; the default.
+    Only the fields that are given take part, so ``Settings(strict_hooks=True)`` says nothing about the others.
+
+    Args:
+        wrap_errors: Raise `eagerly.errors.TaskError` from the user's exception instead of the exception itself.
+            Default: False.
+        strict_hooks: Raise what a hook raises instead of logging it; for tests. Default: False.
+        discover_plugins: Load the plugins that installed distributions declare in the entry-point group
+            ``eagerly.plugins``. Default: True.
+
+    Raises:
+        SettingsError: A value has the wrong type.
+
+    Example:
+        >>> Settings(strict_hooks=True).strict_hooks
+        True
+    """
+
+    wrap_errors: bool = UNSET  # type: ignore[assignment]  # __post_init__ puts the default there
+    strict_hooks: bool = UNSET  # type: ignore[assignment]
+    discover_plugins: bool = UNSET  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        given = {name: value for name, value in vars(self).items() if value is not UNSET}
+        for name, value in given.items():
+            if not isinstance(value, bool):
+                raise SettingsError(f"Settings({name}=...) takes True or False, not {value!r}")
+        vars(self).update({**DEFAULTS, **given}, _given=frozenset(given))
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The fields that were passed, without the defaults."""
+        return {name: getattr(self, name) for name in vars(self)["_given"]}
+
+
+DEFAULTS: Final[dict[str, Any]] = {"wrap_errors": False, "strict_hooks": False, "discover_plugins": True}
+NAMES: Final[tuple[str, ...]] = tuple(field.name for field in fields(Settings))
+_WORDS: Final = {
+    **dict.fromkeys(("1", "true", "yes", "on"), True),
+    **dict.fromkeys(("0", "false", "no", "off"), False),
+}
+
+
+def resolve_settings(
+    argument: Settings | None = None, enclosing: Mapping[str, Any] | None = None
+) -> tuple[Settings, dict[str, str]]:
+    """The settings that hold, and for each where it came from.
+
+    Args:
+        argument: What ``session(settings=...)`` was given.
+        enclosing: The fields that the enclosing sessions were given by argument.
+
+    Raises:
+        SettingsError: The environment or pyproject.toml has an unknown name or a bad value.
+    """
+    values, sources = dict(DEFAULTS), dict.fromkeys(DEFAULTS, "default")
+
+    def take(found: Mapping[str, Any], source: Callable[[str], str]) -> None:
+        values.update(found)
+        sources.update({name: source(name) for name in found})
+
+    path = _nearest_pyproject()
+    if path is not None:
+        take(_from_pyproject(path), lambda name: f"{path} [{TABLE}]")
+    take(_from_environment(os.environ), lambda name: f"environment variable {PREFIX}{name.upper()}")
+    take(enclosing or {}, lambda name: "enclosing session")
+    if argument is not None:
+        take(argument.given, lambda name: "session(settings=...)")
+    return Settings(**values), sources
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    found = {}
+    for variable in environment:
+        if not variable.startswith(PREFIX):
+            continue
+        name = variable[len(PREFIX) :].lower()
+        if name not in NAMES:
+            raise SettingsError(f"environment variable {variable}: {_unknown(name, lambda n: PREFIX + n.upper())}")
+        value = _WORDS.get(environment[variable].strip().lower())
+        if value is None:
+            raise SettingsError(
+                f"environment variable {variable}={environment[variable]!r} is not a truth value; write 1 or 0"
+            )
+        found[name] = value
+    return found
+
+
+_parsed: dict[tuple[str, int, int], dict[str, Any]] = {}
+
+
+def _from_pyproject(path: Path) -> dict[str, Any]:
+    try:
+        stat = path.stat()
+    except OSError:
+        return {}
+    version = (str(path), stat.st_mtime_ns, stat.st_size)
+    if version not in _parsed:
+        found = _read_pyproject(path)
+        _parsed.clear()
+        _parsed[version] = found
+    return _parsed[version]
+
+
+def _read_pyproject(path: Path) -> dict[str, Any]:
+    import tomllib
+
+    try:
+        table = tomllib.loads(path.read_text("utf-8")).get("tool", {}).get("eagerly", {})
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{path} cannot be read: {error}") from error
+    if not isinstance(table, dict):
+        raise SettingsError(f"{path}: tool.eagerly must be a table, not {table!r}")
+    for name, value in table.items():
+        if name not in NAMES:
+            raise SettingsError(f"{path} [{TABLE}]: {_unknown(name, str)}")
+        if not isinstance(value, bool):
+            raise SettingsError(f"{path} [{TABLE}]: {name} = {value!r} is not a truth value; write true or false")
+    return table
+
+
+def _unknown(name: str, spelling: Callable[[str], str]) -> str:
+    near = difflib.get_close_matches(name, NAMES, n=1, cutoff=0.5)
+    hint = f"did you mean {spelling(near[0])}?" if near else f"there are {', '.join(map(spelling, NAMES))}"
+    return f"there is no setting {name!r}; {hint}"
+
+
+def _nearest_pyproject() -> Path | None:
+    try:
+        folder = Path.cwd()
+    except FileNotFoundError:  # the working directory has been deleted
+        return None
+    for candidate in (folder, *folder.parents):
+        path = candidate / "pyproject.toml"
+        if path.is_file():
+            return path
+    return None

@@ -1,0 +1,123 @@
+"""`workflow`: a named entry point that opens a session of its own, for applications and for the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, Generic, Protocol, TypeVar, overload
+
+from typing_extensions import ParamSpec
+
+from eagerly._callables import Kind, callable_name, kind_of, signature_of
+from eagerly._declaration import check_callable, description_of, refuse_unknown
+from eagerly._names import plain_name
+from eagerly._session import session
+from eagerly.errors import OptionTypeError
+
+__all__ = ["AsyncWorkflow", "SyncWorkflow", "Workflow", "workflow"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+OPTIONS = ("name", "description")
+
+
+class Workflow(Generic[P, R]):
+    """A function that runs in a session of its own. Called like the function.
+
+    Attributes:
+        func: The user's function.
+        name: The name given, or that of the function.
+        description: The description given, or the docstring of the function.
+        signature: What a call takes.
+    """
+
+    func: Callable[..., Any]
+
+    def __init__(self, func: Callable[..., Any], name: str | None, description: str | None) -> None:
+        self.func = func
+        self.name = callable_name(func) if name is None else plain_name("workflow(name=...)", name)
+        self.description = description_of("workflow", description, func)
+        self.signature = self.__signature__ = signature_of(func)
+        self.__wrapped__ = func
+        self.__name__ = callable_name(func)
+        self.__qualname__ = getattr(func, "__qualname__", self.__name__)
+        self.__doc__ = func.__doc__
+        self.__module__ = func.__module__
+
+    @property
+    def is_async(self) -> bool:
+        """Whether calling it gives a coroutine."""
+        return isinstance(self, AsyncWorkflow)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r} of {self.__module__}.{self.__qualname__}>"
+
+
+class SyncWorkflow(Workflow[P, R]):
+    """A workflow made of a plain function."""
+
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with session(name=self.name):
+            return self.func(*args, **kwargs)  # type: ignore[no-any-return]
+
+
+class AsyncWorkflow(Workflow[P, R]):
+    """A workflow made of an ``async def`` function."""
+
+    async def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        async with session(name=self.name):
+            return await self.func(*args, **kwargs)  # type: ignore[no-any-return]
+
+
+class WorkflowDecorator(Protocol):
+    """What ``workflow(...)`` without a function returns."""
+
+    @overload
+    def __call__(self, func: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncWorkflow[P, R]: ...
+    @overload
+    def __call__(self, func: Callable[P, R], /) -> SyncWorkflow[P, R]: ...
+
+
+@overload
+def workflow(func: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncWorkflow[P, R]: ...
+@overload
+def workflow(func: Callable[P, R], /) -> SyncWorkflow[P, R]: ...
+@overload
+def workflow(*, name: str | None = ..., description: str | None = ...) -> WorkflowDecorator: ...
+
+
+def workflow(func: Any = None, /, *, name: str | None = None, description: str | None = None, **unknown: Any) -> Any:
+    """Make a function a named entry point: each call runs in a session of its own, and the command line finds it.
+
+    Args:
+        func: A sync or async function, when used without parentheses.
+        name: How ``eagerly run`` and people call it; no periods. Default: the name of the function.
+        description: For people. Default: the docstring of the function.
+
+    Raises:
+        OptionTypeError: `func` is a class, no function at all, or a generator function (also a `TypeError`).
+        OptionValueError: The name is empty or has a period (also a `ValueError`).
+
+    Example:
+        >>> from eagerly import workflow
+        >>> @workflow
+        ... def total(numbers: list[int]) -> int:
+        ...     return sum(numbers)
+        >>> total([1, 2])
+        3
+    """
+    refuse_unknown("workflow", unknown, OPTIONS)
+    if func is None:
+        return lambda func, /: _make(func, name, description)
+    return _make(func, name, description)
+
+
+def _make(func: Any, name: str | None, description: str | None) -> Workflow[..., Any]:
+    check_callable("workflow", func)
+    kind = kind_of(func)
+    if kind in (Kind.STREAM, Kind.ASYNC_STREAM):
+        raise OptionTypeError(
+            f"`@workflow` does not take generator functions, and {callable_name(func)} is one: a session cannot be left "
+            "open between two items. Return a list, or make it a task and iterate over it inside the workflow"
+        )
+    return (AsyncWorkflow if kind is Kind.ASYNC else SyncWorkflow)(func, name, description)
