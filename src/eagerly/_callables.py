@@ -25,7 +25,7 @@ class Kind(enum.Enum):
 
 def kind_of(func: Callable[..., Any]) -> Kind:
     """The kind of `func`, looking through partials, methods and ``__call__`` of instances."""
-    for candidate in (func, getattr(type(func), "__call__", None)):
+    for candidate in (func, getattr(type(func), "__call__", None)):  # noqa: B004 - the attribute is wanted
         if inspect.isasyncgenfunction(candidate):
             return Kind.ASYNC_STREAM
         if inspect.iscoroutinefunction(candidate) or _is_marked(candidate):

@@ -408,8 +408,7 @@ _DECORATOR: Final = "If a decorator hides what the function is, put @task direct
 _ESCAPED: Final = {
     "coroutine": (
         "a coroutine",
-        f"Declare it with `async def` and await the call inside. {_DECORATOR}, or mark it with "
-        "inspect.markcoroutinefunction (Python 3.12+)",
+        f"Declare it with `async def` and await the call inside. {_DECORATOR}, or use inspect.markcoroutinefunction",
     ),
     "generator": ("a generator", f"Write the `yield` in the task itself, or return a list. {_DECORATOR}"),
     "async_generator": ("an async generator", f"Write the `yield` in the task itself. {_DECORATOR}"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterable
 from datetime import timedelta
@@ -123,8 +122,8 @@ def check_callable(decorator: str, func: object) -> None:
     """Refuse what `task` and `workflow` cannot decorate, with the right spelling in the message."""
     if isinstance(func, type):
         raise OptionTypeError(
-            f"`@{decorator}` can only be applied to callable functions, and {func.__name__} is a class; decorate one of "
-            f"its methods, or a function that makes the instance: {decorator}(lambda *args: {func.__name__}(*args), "
+            f"`@{decorator}` can only be applied to callable functions, and {func.__name__} is a class; decorate one "
+            f"of its methods, or a function that makes the instance: {decorator}(lambda *args: {func.__name__}(*args), "
             f"name={func.__name__!r})"
         )
     if isinstance(func, str):
@@ -140,7 +139,11 @@ def check_callable(decorator: str, func: object) -> None:
 
 def refuse_unknown(decorator: str, unknown: Iterable[str], known: Iterable[str]) -> None:
     """Raise for the first option that does not exist, with the nearest one that does."""
-    known = tuple(known)
+    known, unknown = tuple(known), tuple(unknown)
+    if not unknown:
+        return
+    import difflib
+
     for name in unknown:
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(known)}"

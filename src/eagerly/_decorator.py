@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable, Iterator
 from datetime import timedelta
-from typing import Any, Protocol, TypeVar, overload
-
-from typing_extensions import ParamSpec
+from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 from eagerly._callables import Kind, callable_name, kind_of
 from eagerly._declaration import DEFAULTS, check_callable, only_given, refuse_unknown, unsupported_on_streams
@@ -79,10 +77,10 @@ def task(
 ) -> Any:
     """Make a function dependable without changing how it is called.
 
-    Use it as ``@task``, ``@task(...)``, ``task(fn)`` or ``task(fn, ...)`` on functions, methods, class and static methods (in
-    either order), lambdas, partials, callable instances and builtins. The kind of the function decides what comes out:
-    `SyncTask`, `AsyncTask`, `SyncTaskStream` (generator functions) or `AsyncTaskStream` (async generator functions).
-    Calling it runs it at once and returns its value.
+    Use it as ``@task``, ``@task(...)``, ``task(fn)`` or ``task(fn, ...)`` on functions, methods, class and static
+    methods (in either order), lambdas, partials, callable instances and builtins. The kind of the function decides
+    what comes out: `SyncTask`, `AsyncTask`, `SyncTaskStream` (generator functions) or `AsyncTaskStream` (async
+    generator functions). Calling it runs it at once and returns its value.
 
     Args:
         func: The function, when used without parentheses.
@@ -91,10 +89,11 @@ def task(
         description: For people. Default: the docstring of the function.
         retries: How many attempts may follow a failed one, at once; or a `Retry`, for delays and choice of errors. A
             stream starts over only while no item has been delivered.
-        timeout: Seconds (or a `timedelta`) that one attempt may take; then the caller gets a `TaskTimeoutError`. Not for
-            generator functions.
+        timeout: Seconds (or a `timedelta`) that one attempt may take; then the caller gets a `TaskTimeoutError`. Not
+            for generator functions.
         tags: Labels for hooks.
-        wrap_errors: True: the caller gets a `TaskError` from the user's exception. None: as the session's `Settings` say.
+        wrap_errors: True: the caller gets a `TaskError` from the user's exception. None: as the session's `Settings`
+            say.
 
     Raises:
         OptionTypeError: `func` is not a function, an option does not exist or has the wrong type (also a `TypeError`).

@@ -62,8 +62,8 @@ class Retry:
         put("jitter", seconds("Retry(jitter=...)", self.jitter, unit="a fraction"))
         if self.backoff < 1:
             raise OptionValueError(
-                f"Retry(backoff=...) must be at least 1, not {self.backoff!r}: delays do not shrink. Write backoff=1 for a "
-                "constant delay"
+                f"Retry(backoff=...) must be at least 1, not {self.backoff!r}: delays do not shrink. Write "
+                "backoff=1 for a constant delay"
             )
         if self.jitter > 1:
             raise OptionValueError(
@@ -152,6 +152,6 @@ def _check_on(on: object) -> None:
             raise OptionTypeError(f"Retry(on=...) takes exception types, and {item!r} is not one")
         if not issubclass(item, Exception):
             raise OptionTypeError(
-                f"Retry(on={item.__name__}) cannot work: {item.__name__} ends a program or a task and is never retried; "
-                "use Exception or one of its subclasses"
+                f"Retry(on={item.__name__}) cannot work: {item.__name__} ends a program or a task and is never "
+                "retried; use Exception or one of its subclasses"
             )

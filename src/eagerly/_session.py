@@ -132,9 +132,10 @@ def session(
     name: str | None = None,
     **unknown: Any,
 ) -> Session:
-    """A session: what the calls made inside it share. Use it with ``with`` or ``async with``; it gives the `SessionContext`.
+    """A session: what the calls made inside it share. Enter it with ``with`` or ``async with``.
 
-    A session inside another inherits what it is not given; its plugins are added to those of the outer one.
+    That gives the `SessionContext`. A session inside another inherits what it is not given; its plugins are added to
+    those of the outer one.
 
     Args:
         plugins: Objects with methods marked `hook_impl`, which observe the calls made in this session.
@@ -182,8 +183,8 @@ async_session = session
 def refuse_positional(value: object) -> None:
     if callable(value):
         raise OptionTypeError(
-            "session is not a decorator; open it around the call: `with session(): ...`, or use @workflow for a function "
-            "that opens a session of its own"
+            "session is not a decorator; open it around the call: `with session(): ...`, or use @workflow for a "
+            "function that opens a session of its own"
         )
     raise OptionTypeError(
         f"session() takes keyword arguments only, not {value!r}; write session(plugins=[...], name=...)"

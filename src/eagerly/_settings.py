@@ -5,11 +5,9 @@ To add a setting, add a field to `Settings`; environment, pyproject.toml, checks
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any, Final
 
 from eagerly._sentinel import UNSET
@@ -89,11 +87,11 @@ def resolve_settings(
 
     path = _nearest_pyproject()
     if path is not None:
-        take(_from_pyproject(path), lambda name: f"{path} [{TABLE}]")
+        take(_from_pyproject(path), lambda _: f"{path} [{TABLE}]")
     take(_from_environment(os.environ), lambda name: f"environment variable {PREFIX}{name.upper()}")
-    take(enclosing or {}, lambda name: "enclosing session")
+    take(enclosing or {}, lambda _: "enclosing session")
     if argument is not None:
-        take(argument.given, lambda name: "session(settings=...)")
+        take(argument.given, lambda _: "session(settings=...)")
     return Settings(**values), sources
 
 
@@ -117,12 +115,12 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
 _parsed: dict[tuple[str, int, int], dict[str, Any]] = {}
 
 
-def _from_pyproject(path: Path) -> dict[str, Any]:
+def _from_pyproject(path: str) -> dict[str, Any]:
     try:
-        stat = path.stat()
+        stat = os.stat(path)
     except OSError:
         return {}
-    version = (str(path), stat.st_mtime_ns, stat.st_size)
+    version = (path, stat.st_mtime_ns, stat.st_size)
     if version not in _parsed:
         found = _read_pyproject(path)
         _parsed.clear()
@@ -130,11 +128,12 @@ def _from_pyproject(path: Path) -> dict[str, Any]:
     return _parsed[version]
 
 
-def _read_pyproject(path: Path) -> dict[str, Any]:
+def _read_pyproject(path: str) -> dict[str, Any]:
     import tomllib
 
     try:
-        table = tomllib.loads(path.read_text("utf-8")).get("tool", {}).get("eagerly", {})
+        with open(path, "rb") as file:
+            table = tomllib.load(file).get("tool", {}).get("eagerly", {})
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"{path} cannot be read: {error}") from error
     if not isinstance(table, dict):
@@ -148,18 +147,24 @@ def _read_pyproject(path: Path) -> dict[str, Any]:
 
 
 def _unknown(name: str, spelling: Callable[[str], str]) -> str:
+    import difflib
+
     near = difflib.get_close_matches(name, NAMES, n=1, cutoff=0.5)
     hint = f"did you mean {spelling(near[0])}?" if near else f"there are {', '.join(map(spelling, NAMES))}"
     return f"there is no setting {name!r}; {hint}"
 
 
-def _nearest_pyproject() -> Path | None:
+def _nearest_pyproject() -> str | None:
+    # With os.path, as importing pathlib would take a tenth of the time that importing this library may take.
     try:
-        folder = Path.cwd()
+        folder = os.getcwd()
     except FileNotFoundError:  # the working directory has been deleted
         return None
-    for candidate in (folder, *folder.parents):
-        path = candidate / "pyproject.toml"
-        if path.is_file():
+    while True:
+        path = os.path.join(folder, "pyproject.toml")
+        if os.path.isfile(path):
             return path
-    return None
+        parent = os.path.dirname(folder)
+        if parent == folder:
+            return None
+        folder = parent

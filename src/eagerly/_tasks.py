@@ -7,9 +7,7 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from types import AsyncGeneratorType, CoroutineType, GeneratorType, MethodType
-from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, Self, TypeVar, overload
-
-from typing_extensions import ParamSpec
+from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
 
 from eagerly._callables import Kind, code_of, renamed
 from eagerly._context import TaskContext, here, warn_escaped
@@ -282,7 +280,7 @@ class AsyncTask(Task[P, R]):
         super().__init__(declaration)
         plain, qualname = declaration.plain, declaration.qualname
         declaration.driver = renamed(_run_async_task, plain, qualname)
-        # Python's "coroutine ... was never awaited" can say how to do it right, where there is no event loop to await in.
+        # Where no event loop runs, Python's "coroutine ... was never awaited" can say how to do it right.
         fix = f"{qualname} (an async task, called in sync code: write asyncio.run({plain}(...)), or await it)"
         declaration.driver_in_sync_code = renamed(_run_async_task, plain, fix)
 
@@ -421,12 +419,14 @@ def _run_stream(call: TaskContext, func: Any, args: Any, kwargs: Any) -> Generat
         advance = value = None
 
 
-async def _run_async_stream(call: TaskContext, func: Any, args: Any, kwargs: Any) -> AsyncGenerator[Any, Any]:
+async def _run_async_stream(  # noqa: C901 - one loop, read from top to bottom
+    call: TaskContext, func: Any, args: Any, kwargs: Any
+) -> AsyncGenerator[Any, Any]:
     advance: Any = None
     value: Any = None
     watched = True
     call.start()
-    ending = _EndingOf(call)
+    ending = _EndingOf(call)  # noqa: F841 - lives as long as this frame does
     while True:
         token = _enter(call)
         try:
@@ -488,7 +488,7 @@ def _leave_anywhere(token: Any) -> None:
 
 
 def _running_loop() -> Any:
-    """The asyncio event loop that runs here, or None; once asyncio is imported, its own function takes this one's place."""
+    """The asyncio event loop that runs here, or None. Once asyncio is imported, its own function takes over."""
     global _running_loop
     events = sys.modules.get("asyncio.events")
     if events is None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any, Generic, Protocol, TypeVar, overload
-
-from typing_extensions import ParamSpec
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from eagerly._callables import Kind, callable_name, kind_of, signature_of
 from eagerly._declaration import check_callable, description_of, refuse_unknown
@@ -117,7 +115,7 @@ def _make(func: Any, name: str | None, description: str | None) -> Workflow[...,
     kind = kind_of(func)
     if kind in (Kind.STREAM, Kind.ASYNC_STREAM):
         raise OptionTypeError(
-            f"`@workflow` does not take generator functions, and {callable_name(func)} is one: a session cannot be left "
-            "open between two items. Return a list, or make it a task and iterate over it inside the workflow"
+            f"`@workflow` does not take generator functions, and {callable_name(func)} is one: a session cannot "
+            "stay open between two items. Return a list, or make it a task and iterate over it inside the workflow"
         )
     return (AsyncWorkflow if kind is Kind.ASYNC else SyncWorkflow)(func, name, description)

@@ -142,7 +142,8 @@ def _refuse_misuse(plugin: object) -> None:
                 )
         elif name in HOOKS and callable(getattr(plugin, name)):
             raise PluginError(
-                f"{plugin_name(plugin)}.{name} has the name of a hook but is not marked as one; write @hook_impl above it"
+                f"{plugin_name(plugin)}.{name} has the name of a hook but is not marked as one; write @hook_impl "
+                "above it"
             )
     if not marked:
         raise PluginError(
