@@ -27,7 +27,7 @@ def eagerly_hooks() -> RecordingHooks:
 
 @pytest.fixture
 def eagerly_clock() -> InstantClock:
-    """The clock of `eagerly_session`, on which nobody waits: `.sleeps` has what was asked for, `.advance()` moves it."""
+    """The clock of `eagerly_session`, on which nobody waits: `.sleeps` has what was asked, `.advance()` moves it."""
     from eagerly.testing import instant_clock
 
     return instant_clock()

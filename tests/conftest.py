@@ -1,4 +1,4 @@
-"""Our tests use the pytest plugin that ships: by its entry point where it is installed, by this file where it is not."""
+"""Our tests use the pytest plugin that ships: by its entry point where that is installed, else by this file."""
 
 import pytest
 
