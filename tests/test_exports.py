@@ -1,0 +1,147 @@
+"""The public surface is a literal list. A name that appears or disappears is a decision, and it is taken here."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import subprocess
+import sys
+import types
+
+import pytest
+
+SURFACE: dict[str, list[str]] = {
+    "eagerly": [
+        "AsyncTask",
+        "AsyncTaskStream",
+        "AsyncWorkflow",
+        "Clock",
+        "ContextExecutor",
+        "Retry",
+        "SessionContext",
+        "Settings",
+        "SyncTask",
+        "SyncTaskStream",
+        "SyncWorkflow",
+        "Task",
+        "TaskContext",
+        "TaskMetadata",
+        "Workflow",
+        "abandoned_bodies",
+        "async_session",
+        "current_session",
+        "current_task",
+        "hook_impl",
+        "register_plugins",
+        "session",
+        "task",
+        "workflow",
+    ],
+    "eagerly.errors": [
+        "EagerlyError",
+        "EagerlyWarning",
+        "OptionTypeError",
+        "OptionValueError",
+        "PluginError",
+        "SessionError",
+        "SettingsError",
+        "StopRequested",
+        "TaskError",
+        "TaskTimeoutError",
+        "WorkflowNotFoundError",
+    ],
+    "eagerly.hooks": ["EagerlySpec", "hook_impl", "register_plugins", "unregister_plugins"],
+    "eagerly.typing": ["AsyncSleep", "Now", "Reporter", "Sleep"],
+}
+
+BUILTIN_BASE = {
+    "OptionTypeError": TypeError,
+    "OptionValueError": ValueError,
+    "PluginError": TypeError,
+    "SessionError": RuntimeError,
+    "SettingsError": ValueError,
+    "TaskError": RuntimeError,
+    "TaskTimeoutError": TimeoutError,
+    "WorkflowNotFoundError": LookupError,
+}
+
+EVERY_NAME = [(module, name) for module, names in SURFACE.items() for name in names]
+
+
+@pytest.mark.parametrize("module", SURFACE)
+def test_the_surface_is_this_list(module: str) -> None:
+    assert importlib.import_module(module).__all__ == SURFACE[module]
+
+
+@pytest.mark.parametrize("module", SURFACE)
+def test_the_list_is_sorted(module: str) -> None:
+    assert SURFACE[module] == sorted(SURFACE[module])
+
+
+@pytest.mark.parametrize("module", SURFACE)
+def test_nothing_public_is_left_out(module: str) -> None:
+    """Every name without an underscore is in the list, was imported for the module's own use, or is a module."""
+    found = importlib.import_module(module)
+    public = {
+        name
+        for name, value in vars(found).items()
+        if not name.startswith("_")
+        and not isinstance(value, types.ModuleType)
+        and getattr(value, "__module__", "").partition(".")[0] == "eagerly"
+    }
+    assert public - set(SURFACE[module]) == set()
+
+
+@pytest.mark.parametrize(("module", "name"), EVERY_NAME)
+def test_every_public_name_is_documented(module: str, name: str) -> None:
+    value = getattr(importlib.import_module(module), name)
+    documentation = value.__doc__ if inspect.isclass(value) else inspect.getdoc(value)
+    assert documentation
+    assert documentation.strip()
+
+
+@pytest.mark.parametrize(("module", "name"), [each for each in EVERY_NAME if each[0] == "eagerly"])
+def test_every_public_method_and_attribute_is_documented(module: str, name: str) -> None:
+    value = getattr(importlib.import_module(module), name)
+    if not inspect.isclass(value):
+        return
+    listed = inspect.getdoc(value) or ""
+    undocumented = [
+        member
+        for cls in value.__mro__
+        if cls.__module__.partition(".")[0] == "eagerly"
+        for member, what in vars(cls).items()
+        if not member.startswith("_")
+        and (inspect.isfunction(what) or isinstance(what, property))
+        and not inspect.getdoc(what)
+        and f"{member}:" not in (inspect.getdoc(cls) or "")
+        and f"{member}:" not in listed
+    ]
+    assert undocumented == []
+
+
+@pytest.mark.parametrize("name", [name for name in SURFACE["eagerly.errors"] if name.endswith("Error")])
+def test_every_error_is_an_eagerly_error_and_the_fitting_builtin(name: str) -> None:
+    errors = importlib.import_module("eagerly.errors")
+    assert issubclass(getattr(errors, name), errors.EagerlyError)
+    assert issubclass(getattr(errors, name), BUILTIN_BASE.get(name, Exception))
+
+
+def test_every_error_but_the_base_names_its_builtin() -> None:
+    own = {name for name in SURFACE["eagerly.errors"] if name.endswith("Error")}
+    assert own - {"EagerlyError"} == set(BUILTIN_BASE)
+
+
+@pytest.mark.parametrize("name", ["session", "task", "workflow"])
+def test_the_function_is_what_the_name_gives_whoever_imports_it(name: str) -> None:
+    """A submodule of that name would take the function's place once something had imported it."""
+    importable = subprocess.run(
+        [sys.executable, "-c", f"import eagerly.{name}"], capture_output=True, text=True, check=False
+    )
+    assert "ModuleNotFoundError" in importable.stderr
+
+
+def test_the_version_is_a_release_number() -> None:
+    import eagerly
+
+    assert [part.isdecimal() for part in eagerly.__version__.split(".")] == [True, True, True]
