@@ -266,6 +266,7 @@ class TaskContext(TaskMetadata):
             self.interrupt(error)
             return None
         if isinstance(error, TypeError) and self._arguments_are_wrong():
+            self.ended = True  # it never began
             return None
         delay = self._delay_after(error)
         hooks = self._session.hooks

@@ -68,8 +68,8 @@ class _Job:
     __slots__ = ("__weakref__", "context", "error", "given_up", "lock", "over", "ready", "result", "run")
 
     def __init__(self, timed: TimedBody) -> None:
-        self.run = timed.body
-        self.context = timed.context
+        self.run: Any = timed.body
+        self.context: Any = timed.context
         self.lock = threading.Lock()
         self.ready = threading.Lock()
         self.ready.acquire()
@@ -81,6 +81,7 @@ class _Job:
     def finish(self) -> None:
         """Hand in the outcome. May be cut short by an interruption and called again; the second call completes it."""
         with self.lock:
+            self.run = self.context = None  # when the caller goes on, nothing here keeps its arguments
             self.over = True
             if self.given_up:
                 self.result = self.error = None
@@ -138,9 +139,7 @@ def _run(job: _Job) -> bool:
         try:
             job.result = job.context.run(job.run)
         except BaseException as error:
-            # Without this frame: the caller's traceback goes from its call straight into the user's function.
-            inner = error.__traceback__.tb_next if error.__traceback__ is not None else None
-            job.error = error.with_traceback(inner)
+            job.error = _without_own_frame(error)
         finally:
             job.finish()
         if job.given_up:
@@ -149,6 +148,11 @@ def _run(job: _Job) -> bool:
     except StopRequested:
         job.finish()
     return not job.given_up
+
+
+def _without_own_frame(error: BaseException) -> BaseException:
+    """The caller's traceback goes from its call straight into the user's function."""
+    return error.with_traceback(None if error.__traceback__ is None else error.__traceback__.tb_next)
 
 
 def run_sync(timed: TimedBody) -> Any:
@@ -177,12 +181,14 @@ def run_sync(timed: TimedBody) -> Any:
         in_time = not job.give_up(helper.thread)
     if in_time:
         _adopt(timed.context, before)
-        if job.error is None:
-            return job.result
+        result, error = job.result, job.error
+        job.result = job.error = None
+        if error is None:
+            return result
         try:
-            raise job.error
+            raise error
         finally:
-            del job  # or this frame, the traceback and the error would keep one another
+            del error  # or this frame, the traceback and the error would keep one another
     _wait(job.ready, time.monotonic() + GRACE)
     late = f"the thread {helper.thread.name!r} is abandoned until the function returns by itself"
     raise _timeout_error(timed, None if job.over else late)

@@ -6,8 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from datetime import timedelta
 from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
-from eagerly._callables import Kind, callable_name, kind_of
-from eagerly._declaration import DEFAULTS, check_callable, only_given, refuse_unknown, unsupported_on_streams
+from eagerly._declaration import DEFAULTS, only_given, refuse_unknown, unsupported_on_streams
 from eagerly._retry import Retry
 from eagerly._sentinel import UNSET, UnsetType
 from eagerly._tasks import AsyncTask, AsyncTaskStream, SyncTask, SyncTaskStream, make_task
@@ -117,8 +116,8 @@ def task(
 
 
 def _decorate(func: Any, options: dict[str, Any], unknown: dict[str, Any]) -> Any:
-    check_callable("task", getattr(func, "__func__", func) if isinstance(func, classmethod | staticmethod) else func)
-    if unknown.get("cache") and kind_of(func) in (Kind.STREAM, Kind.ASYNC_STREAM):
-        raise unsupported_on_streams("cache", unknown["cache"], callable_name(func))
+    made = make_task(func, options)
+    if unknown.get("cache") and made.is_generator:
+        raise unsupported_on_streams("cache", unknown["cache"], made.__name__)
     refuse_unknown("task", unknown, DEFAULTS)
-    return make_task(func, options)
+    return made

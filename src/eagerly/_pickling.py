@@ -1,61 +1,53 @@
-"""How a task crosses a process boundary: by reference where its name leads back to it, by value otherwise.
+"""How tasks and workflows cross a process boundary: by reference where a name leads back to them, else by value.
 
-By reference is exact and small; by value (through cloudpickle) is for what another process cannot import: tasks of
-``__main__``, nested functions, lambdas, and copies made by ``task.options()`` that have no name of their own.
+By reference is exact and small; by value (through cloudpickle) is for what another process cannot import: what stands
+in ``__main__`` or in a function, lambdas, and copies made by ``task.options()`` that have no name of their own.
 """
 
 from __future__ import annotations
 
 import sys
 import threading
-from types import MethodType
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
-from eagerly._declaration import Declaration
-
-if TYPE_CHECKING:
-    from eagerly._tasks import Task
-
-__all__ = ["reduce_task"]
+__all__ = ["find_importable", "reduce_decorated"]
 
 _inside = threading.local()
 
 
-def reduce_task(task: Task[..., Any]) -> str | tuple[Any, ...]:
-    """What ``__reduce_ex__`` of a task returns."""
-    func, declaration = task.func, task.declaration
-    if isinstance(func, MethodType) and func is not declaration.func:
-        return getattr, (func.__self__, declaration.plain)
-    named = _importable(getattr(declaration.func, "__module__", None), declaration.qualname)
-    if named is task:
-        return declaration.qualname
-    if isinstance(named, type(task)) and named.declaration.func is declaration.func:
-        return _with_options, (named, declaration.options)
+def reduce_decorated(decorated: Any, func: Callable[..., Any], state: tuple[Any, ...]) -> str | tuple[Any, ...]:
+    """What ``__reduce_ex__`` of something that was made of `func` by a decorator returns.
+
+    Args:
+        decorated: The task or workflow.
+        func: The user's function.
+        state: What ``decorated._restore(*state)`` needs to make it again from a blank instance.
+    """
+    if find_importable(func) is decorated:
+        return func.__qualname__
     if getattr(_inside, "cloudpickle", False):
-        # cloudpickle itself is asking, on behalf of a function that refers to the task: it knows how to pickle `func`,
-        # and filling in the state last lets the function and the task refer to each other.
-        return _blank, (type(task),), (declaration.undecorated, declaration.options), None, None, _fill
+        # cloudpickle is asking, on behalf of a function that refers to this object, and knows how to pickle `func`.
+        # As the state is filled in last, the function and the object may refer to each other.
+        return _blank, (type(decorated),), state, None, None, _fill
     import cloudpickle
 
     _inside.cloudpickle = True
     try:
-        return _loads, (cloudpickle.dumps(task),)
+        return _loads, (cloudpickle.dumps(decorated),)
     finally:
         _inside.cloudpickle = False
 
 
-def _importable(module: str | None, qualname: str) -> Any:
-    """What another process finds under this name, or None."""
-    if module is None or module == "__main__":
+def find_importable(func: Callable[..., Any]) -> Any:
+    """What another process finds under the name of `func`, or None."""
+    module, qualname = getattr(func, "__module__", None), getattr(func, "__qualname__", None)
+    if module is None or qualname is None or module == "__main__":
         return None
     found: Any = sys.modules.get(module)
     for part in qualname.split("."):
         found = getattr(found, part, None)
     return found
-
-
-def _with_options(task: Task[..., Any], options: dict[str, Any]) -> Task[..., Any]:
-    return type(task)(Declaration(task.declaration.undecorated, options))
 
 
 def _loads(data: bytes) -> Any:
@@ -64,9 +56,9 @@ def _loads(data: bytes) -> Any:
     return cloudpickle.loads(data)
 
 
-def _blank(cls: type[Task[..., Any]]) -> Task[..., Any]:
+def _blank(cls: type[Any]) -> Any:
     return object.__new__(cls)
 
 
-def _fill(task: Task[..., Any], state: tuple[Any, dict[str, Any]]) -> None:
-    task.__init__(Declaration(*state))  # type: ignore[misc]  # a blank one is initialised here
+def _fill(decorated: Any, state: tuple[Any, ...]) -> None:
+    decorated._restore(*state)

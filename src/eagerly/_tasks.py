@@ -9,11 +9,12 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from types import AsyncGeneratorType, CoroutineType, GeneratorType, MethodType
 from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
 
-from eagerly._callables import Kind, code_of, renamed
+from eagerly._callables import Kind, renamed
 from eagerly._context import TaskContext, here, warn_escaped
 from eagerly._deadline import run_async, run_sync
 from eagerly._declaration import DEFAULTS, Declaration, only_given, refuse_unknown
-from eagerly._pickling import reduce_task
+from eagerly._pickling import find_importable, reduce_decorated
+from eagerly._resemblance import LooksLikeFunction
 from eagerly._sentinel import UNSET
 
 if TYPE_CHECKING:
@@ -30,28 +31,14 @@ P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
 S = TypeVar("S", contravariant=True)
 
+_look = here.get
 _enter = here.set
 _leave = here.reset
 _put = object.__setattr__
 _ESCAPING = frozenset({CoroutineType, GeneratorType, AsyncGeneratorType})
 
 
-class _OfInstances:
-    """An attribute that tasks have and their classes do not, such as ``__signature__``."""
-
-    def __init__(self, get: Callable[[Any], Any], of_class: Any = UNSET) -> None:
-        self._get = get
-        self._of_class = of_class
-
-    def __get__(self, instance: Any, owner: Any = None) -> Any:
-        if instance is not None:
-            return self._get(instance)
-        if self._of_class is UNSET:
-            raise AttributeError("only tasks have this attribute, not their class")
-        return self._of_class
-
-
-class Task(Generic[P, R]):
+class Task(LooksLikeFunction, Generic[P, R]):
     """A function and what `task` was told about it. Called like the function; immutable.
 
     Made by `task`, never directly. To everything that inspects it, a task looks like its function.
@@ -66,21 +53,13 @@ class Task(Generic[P, R]):
         declaration: Declaration
         check: Callable[..., None]
         bind: Callable[..., dict[str, Any]]
-        __name__: str
-        __qualname__: str
 
     def __init__(self, declaration: Declaration) -> None:
         _put(self, "declaration", declaration)
         _put(self, "func", declaration.func)
         _put(self, "check", declaration.check)
         _put(self, "bind", declaration.bind)
-        # In the instance, as classes have a name, a docstring and a module of their own.
-        vars(self).update(
-            __name__=declaration.plain,
-            __qualname__=declaration.qualname,
-            __doc__=declaration.func.__doc__,
-            __module__=getattr(declaration.func, "__module__", None),
-        )
+        self._resemble(declaration.func)
 
     # What it was told
 
@@ -159,29 +138,10 @@ class Task(Generic[P, R]):
         given = only_given(
             name=name, description=description, retries=retries, timeout=timeout, tags=tags, wrap_errors=wrap_errors
         )
-        copy = type(self)(Declaration(self.declaration.undecorated, {**self.declaration.options, **given}))
+        copy = self._with({**self.declaration.options, **given})
         if self.func is not self.declaration.func and isinstance(self.func, MethodType):
             return copy.__get__(self.func.__self__)  # type: ignore[no-any-return]
         return copy
-
-    # What makes it look like its function
-
-    __annotations__ = _OfInstances(lambda task: getattr(task.func, "__annotations__", {}), {})  # type: ignore[assignment]
-    __wrapped__ = _OfInstances(lambda task: task.func)
-    __signature__ = _OfInstances(lambda task: task.signature)
-    __code__ = _OfInstances(lambda task: code_of(task.func))
-    if not TYPE_CHECKING:
-        __defaults__ = _OfInstances(lambda task: getattr(task.func, "__defaults__", None))
-        __kwdefaults__ = _OfInstances(lambda task: getattr(task.func, "__kwdefaults__", None))
-
-        def __getattr__(self, name: str) -> Any:
-            """Everything else that people put on a function."""
-            if name in Task.__slots__:  # asked for while the task is being unpickled
-                raise AttributeError(name)
-            try:
-                return getattr(self.func, name)
-            except AttributeError:
-                raise AttributeError(f"task {self.declaration.name!r} has no attribute {name!r}") from None
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         wrapper = self.declaration.wrapper
@@ -223,7 +183,19 @@ class Task(Generic[P, R]):
         return self
 
     def __reduce_ex__(self, protocol: object) -> str | tuple[Any, ...]:
-        return reduce_task(self)
+        func, declaration = self.func, self.declaration
+        if isinstance(func, MethodType) and func is not declaration.func:
+            return getattr, (func.__self__, declaration.plain)
+        named = find_importable(declaration.func)
+        if named is not self and isinstance(named, Task) and named.declaration.func is declaration.func:
+            return named._with, (declaration.options,)
+        return reduce_decorated(self, declaration.func, (declaration.undecorated, declaration.options))
+
+    def _with(self, options: dict[str, Any]) -> Self:
+        return type(self)(Declaration(self.declaration.undecorated, options))
+
+    def _restore(self, undecorated: Any, options: dict[str, Any]) -> None:
+        type(self).__init__(self, Declaration(undecorated, options))
 
     def __repr__(self) -> str:
         told = "".join(f", {name}={value!r}" for name, value in self.declaration.options.items())
@@ -240,26 +212,26 @@ class SyncTask(Task[P, R]):
         call = TaskContext(self, args, kwargs)
         func, timeout = self.func, self.declaration.timeout
         call.start()
-        while True:
-            token = _enter(call)
-            try:
-                result = func(*args, **kwargs) if timeout is None else run_sync(call.timed_attempt())
-            except BaseException as error:
-                _leave(token)
-                delay = call.fail(error)
-                if delay is None:
-                    raise
-            else:
-                _leave(token)
-                if type(result) in _ESCAPING:
-                    warn_escaped(self, result)
-                call.succeed(result)
-                return result  # type: ignore[no-any-return]
-            try:
+        try:
+            while True:
+                token = _enter(call)
+                try:
+                    result = func(*args, **kwargs) if timeout is None else run_sync(call.timed_attempt())
+                except BaseException as error:
+                    _leave(token)
+                    delay = call.fail(error)
+                    if delay is None:
+                        raise
+                else:
+                    _leave(token)
+                    if type(result) in _ESCAPING:
+                        warn_escaped(self, result)
+                    call.succeed(result)
+                    return result  # type: ignore[no-any-return]
                 call.clock.sleep(delay)
-            except BaseException as error:
-                call.interrupt(error)
-                raise
+        except BaseException as error:
+            call.interrupt(error)
+            raise
 
     if TYPE_CHECKING:
 
@@ -353,115 +325,111 @@ class AsyncTaskStream(Task[P, R]):
 async def _run_async_task(call: TaskContext, func: Any, args: Any, kwargs: Any) -> Any:
     timeout = call._task.declaration.timeout
     call.start()
-    while True:
-        token = _enter(call)
-        try:
-            if timeout is None:
-                result = await func(*args, **kwargs)
-            else:
-                result = await run_async(call.timed_attempt())
-        except BaseException as error:
-            _leave_anywhere(token)
-            delay = call.fail(error)
-            if delay is None:
-                raise
-        else:
+    try:
+        while True:
+            token = _enter(call)
             try:
-                _leave(token)
-            except ValueError:
-                pass
-            call.succeed(result)
-            return result
-        try:
+                if timeout is None:
+                    result = await func(*args, **kwargs)
+                else:
+                    result = await run_async(call.timed_attempt())
+            except BaseException as error:
+                _leave_anywhere(token)
+                delay = call.fail(error)
+                if delay is None:
+                    raise
+            else:
+                _leave_anywhere(token)
+                call.succeed(result)
+                return result
             await call.clock.async_sleep(delay)
-        except BaseException as error:
-            call.interrupt(error)
-            raise
+    except BaseException as error:
+        call.interrupt(error)
+        raise
 
 
 def _run_stream(call: TaskContext, func: Any, args: Any, kwargs: Any) -> Generator[Any, Any, Any]:
+    scope: Any = call
     advance: Any = None
     value: Any = None
     watched = True
     call.start()
-    while True:
-        token = _enter(call)
-        try:
-            if advance is None:
-                source = func(*args, **kwargs)
-                advance = send = source.send
-            item = advance(value)
-        except StopIteration as stop:
-            _leave(token)
-            call.succeed(None)
-            return stop.value
-        except BaseException as error:
-            _leave(token)
-            delay = call.fail(error)
-            if delay is None:
-                raise
-        else:
-            _leave(token)
-            if watched:
-                watched = call.deliver(item)
+    try:
+        while True:
+            token = _enter(scope)
             try:
-                # Nothing here keeps the item while the consumer has it: the name is cleared in the same expression.
-                value = yield (item, item := None)[0]
-                advance = send
+                if advance is None:
+                    source = func(*args, **kwargs)
+                    advance = send = source.send
+                item = advance(value)
+            except StopIteration as stop:
+                _leave(token)
+                call.succeed(None)
+                return stop.value
             except BaseException as error:
-                advance, value = source.throw, error
-            continue
-        try:
+                _leave(token)
+                delay = call.fail(error)
+                if delay is None:
+                    raise
+            else:
+                scope = _look()  # the call, or a session that the body holds open from this item to the next
+                _leave(token)
+                if watched:
+                    watched = call.deliver(item)
+                try:
+                    # Nothing here keeps the item while the consumer has it: the name is cleared in the same expression.
+                    value = yield (item, item := None)[0]
+                    advance = send
+                except BaseException as error:
+                    advance, value = source.throw, error
+                continue
             call.clock.sleep(delay)
-        except BaseException as error:
-            call.interrupt(error)
-            raise
-        advance = value = None
+            advance, value, scope = None, None, call
+    except BaseException as error:
+        call.interrupt(error)
+        raise
 
 
-async def _run_async_stream(  # noqa: C901 - one loop, read from top to bottom
-    call: TaskContext, func: Any, args: Any, kwargs: Any
-) -> AsyncGenerator[Any, Any]:
+async def _run_async_stream(call: TaskContext, func: Any, args: Any, kwargs: Any) -> AsyncGenerator[Any, Any]:
+    scope: Any = call
     advance: Any = None
     value: Any = None
     watched = True
     call.start()
     ending = _EndingOf(call)  # noqa: F841 - lives as long as this frame does
-    while True:
-        token = _enter(call)
-        try:
-            if advance is None:
-                source = func(*args, **kwargs)
-                advance = send = source.asend
-            item = await advance(value)
-        except StopAsyncIteration:
-            _leave_anywhere(token)
-            call.succeed(None)
-            return
-        except BaseException as error:
-            _leave_anywhere(token)
-            delay = call.fail(error)
-            if delay is None:
-                raise
-        else:
+    try:
+        while True:
+            token = _enter(scope)
             try:
-                _leave(token)
-            except ValueError:
-                pass
-            if watched:
-                watched = call.deliver(item)
-            try:
-                value = yield (item, item := None)[0]  # as in _run_stream
-                advance = send
+                if advance is None:
+                    source = func(*args, **kwargs)
+                    advance = send = source.asend
+                item = await advance(value)
+            except StopAsyncIteration:
+                _leave_anywhere(token)
+                call.succeed(None)
+                return
             except BaseException as error:
-                advance, value = source.athrow, error
-            continue
-        try:
+                _leave_anywhere(token)
+                delay = call.fail(error)
+                if delay is None:
+                    raise
+            else:
+                scope = _look()  # as in _run_stream
+                _leave_anywhere(token)
+                if watched:
+                    watched = call.deliver(item)
+                try:
+                    value = yield (item, item := None)[0]  # as in _run_stream
+                    advance = send
+                except BaseException as error:
+                    advance, value = source.athrow, error
+                continue
             await call.clock.async_sleep(delay)
-        except BaseException as error:
-            call.interrupt(error)
-            raise
-        advance = value = None
+            advance, value, scope = None, None, call
+    except BaseException as error:
+        call.interrupt(error)
+        raise
 
 
 class _EndingOf:

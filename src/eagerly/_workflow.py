@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from eagerly._callables import Kind, callable_name, kind_of, signature_of
 from eagerly._declaration import check_callable, description_of, refuse_unknown
 from eagerly._names import plain_name
+from eagerly._pickling import reduce_decorated
+from eagerly._resemblance import LooksLikeFunction
 from eagerly._session import session
 from eagerly.errors import OptionTypeError
+
+if TYPE_CHECKING:
+    import inspect
 
 __all__ = ["AsyncWorkflow", "SyncWorkflow", "Workflow", "workflow"]
 
@@ -19,33 +24,41 @@ R = TypeVar("R")
 OPTIONS = ("name", "description")
 
 
-class Workflow(Generic[P, R]):
+class Workflow(LooksLikeFunction, Generic[P, R]):
     """A function that runs in a session of its own. Called like the function.
 
     Attributes:
         func: The user's function.
         name: The name given, or that of the function.
         description: The description given, or the docstring of the function.
-        signature: What a call takes.
     """
 
     func: Callable[..., Any]
+    name: str
+    description: str
 
     def __init__(self, func: Callable[..., Any], name: str | None, description: str | None) -> None:
         self.func = func
         self.name = callable_name(func) if name is None else plain_name("workflow(name=...)", name)
         self.description = description_of("workflow", description, func)
-        self.signature = self.__signature__ = signature_of(func)
-        self.__wrapped__ = func
-        self.__name__ = callable_name(func)
-        self.__qualname__ = getattr(func, "__qualname__", self.__name__)
-        self.__doc__ = func.__doc__
-        self.__module__ = func.__module__
+        self._signature = signature_of(func)
+        self._resemble(func)
+
+    @property
+    def signature(self) -> inspect.Signature:
+        """The parameters that a call of this workflow takes."""
+        return self._signature
 
     @property
     def is_async(self) -> bool:
         """Whether calling it gives a coroutine."""
         return isinstance(self, AsyncWorkflow)
+
+    def __reduce_ex__(self, protocol: object) -> str | tuple[Any, ...]:
+        return reduce_decorated(self, self.func, (self.func, self.name, self.description))
+
+    def _restore(self, func: Callable[..., Any], name: str | None, description: str | None) -> None:
+        Workflow.__init__(self, func, name, description)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r} of {self.__module__}.{self.__qualname__}>"

@@ -188,7 +188,9 @@ def _compile(hook: str, implementations: Sequence[pluggy.HookImpl], strict: bool
         arguments = ", ".join(
             name if name in moment.given else _OF_THE_CALL.get(name, name) for name in implementation.argnames
         )
-        caught = "first = first or error_" if strict else f"failed(plugin_{number}, {hook!r}, error_)"
+        caught = (
+            "first = error_ if first is None else first" if strict else f"failed(plugin_{number}, {hook!r}, error_)"
+        )
         lines += ["try:", f"    run_{number}({arguments})", "except Exception as error_:", f"    {caught}"]
     if strict:
         lines += ["if first is not None:", "    raise first"]
