@@ -5,15 +5,17 @@ says what the calls made inside it share, `workflow` names an entry point, `hook
 """
 
 from eagerly._clock import Clock
-from eagerly._context import SessionContext, TaskContext, current_session, current_task
+from eagerly._context import TaskContext
 from eagerly._deadline import abandoned_bodies
 from eagerly._decorator import task
 from eagerly._executor import ContextExecutor
 from eagerly._metadata import TaskMetadata
 from eagerly._retry import Retry
+from eagerly._scope import SessionContext, current_session, current_task
 from eagerly._session import async_session, session
 from eagerly._settings import Settings
-from eagerly._tasks import AsyncTask, AsyncTaskStream, SyncTask, SyncTaskStream, Task
+from eagerly._task import Task
+from eagerly._tasks import AsyncTask, AsyncTaskStream, SyncTask, SyncTaskStream
 from eagerly._workflow import AsyncWorkflow, SyncWorkflow, Workflow, workflow
 from eagerly.hooks import hook_impl, register_plugins
 

@@ -1,4 +1,4 @@
-"""Where we are (`SessionContext`, `TaskContext`) and every decision in the life of a call.
+"""`TaskContext`: every decision in the life of a call.
 
 Nothing in this file calls the user's function, sleeps, awaits or iterates: the drivers in `_tasks` do that, on the
 answers they get here. A change that would touch two drivers belongs here.
@@ -10,117 +10,24 @@ import contextlib
 import contextvars
 import functools
 import time
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from eagerly._clock import SYSTEM_CLOCK, Clock
 from eagerly._deadline import TimedBody
-from eagerly._metadata import Identity, TaskMetadata
-from eagerly._settings import Settings, resolve_settings
-from eagerly._warnings import warn
+from eagerly._metadata import TaskMetadata
+from eagerly._scope import OUTSIDE, SessionContext, here, open_session
 from eagerly.errors import TaskError
-from eagerly.hooks._compile import NO_HOOKS, CompiledHooks
 
 if TYPE_CHECKING:
     from datetime import datetime
-    from uuid import UUID
 
-    from eagerly._tasks import Task
+    from eagerly._clock import Clock
+    from eagerly._task import Task
     from eagerly.typing import Reporter
 
-__all__ = ["OUTSIDE", "SessionContext", "TaskContext", "current_session", "current_task", "here", "warn_escaped"]
+__all__ = ["TaskContext"]
 
 
-class SessionContext(Identity):
-    """What calls inherit from ``with session()``: hooks, settings, clock.
-
-    Attributes:
-        name: As given to `session`, or None.
-        settings: The `Settings` that hold in this session.
-        clock: The `Clock` that measures and sleeps.
-        plugins: The plugins that listen, those of enclosing sessions included.
-        closed: Whether the session has been left.
-    """
-
-    def __init__(
-        self,
-        *,
-        outer: SessionContext | TaskContext | None = None,
-        name: str | None = None,
-        clock: Clock = SYSTEM_CLOCK,
-        plugins: tuple[object, ...] = (),
-        hooks: CompiledHooks = NO_HOOKS,
-        settings: Settings | None = None,
-        explicit: dict[str, Any] | None = None,
-    ) -> None:
-        self.name = name
-        self.clock = clock
-        self.now = clock.now
-        self.plugins = plugins
-        self.hooks = hooks
-        self.closed = False
-        self.explicit = explicit or {}
-        self.outer = outer
-        self._settings = settings
-        self._id: UUID | None = None
-        # The two questions that a session and a call answer alike: what session do calls made here belong to (this one;
-        # once it has been left, the one around it), and on whose behalf are they made?
-        self._session = self
-        self._call: TaskContext | None = None if outer is None else outer._call
-        self.started = clock.now()
-
-    @property
-    def settings(self) -> Settings:
-        # Where no session is open they are looked up afresh, and only when one matters.
-        return resolve_settings()[0] if self._settings is None else self._settings
-
-    @property
-    def session_id(self) -> UUID:
-        """Identifies the session in hooks and records."""
-        return self._identify()
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds since the session was entered, by its clock."""
-        return self.now() - self.started
-
-    def close(self) -> None:
-        """Mark the session as left: what still finds itself in it belongs to the session around it."""
-        self.closed = True
-        if self.outer is not None:
-            self._session = self.outer._session
-
-    def __repr__(self) -> str:
-        label = f" {self.name!r}" if self.name else ""
-        return f"<SessionContext{label} {'closed' if self.closed else 'open'}, {len(self.plugins)} plugins>"
-
-
-OUTSIDE: Final = SessionContext()
-"""What holds where no session is open: nobody listens, and nothing is stored."""
-
-here: Final[contextvars.ContextVar[SessionContext | TaskContext]] = contextvars.ContextVar("eagerly", default=OUTSIDE)
-"""The innermost session or call that this thread, asyncio task or context is in. The only state there is."""
-
-
-_look: Final = here.get
-
-
-def current_session() -> SessionContext | None:
-    """The session that calls made here would belong to, or None outside of one. Never raises."""
-    session = open_session(here.get())
-    return None if session is OUTSIDE else session
-
-
-def current_task() -> TaskContext | None:
-    """The call on whose behalf this code runs, or None outside of a task. Never raises."""
-    return here.get()._call
-
-
-def open_session(scope: SessionContext | TaskContext) -> SessionContext:
-    """The nearest session around `scope` that has not been left."""
-    session = scope._session
-    while session.closed:
-        session = session._session
-    return session
+_look = here.get
 
 
 class TaskContext(TaskMetadata):
@@ -390,27 +297,3 @@ def _add_note(error: BaseException, note: str) -> None:
                 return
     with contextlib.suppress(Exception):  # a class of errors may refuse notes; it goes without
         error.add_note(note)
-
-
-def warn_escaped(task: Task[..., Any], result: Any) -> None:
-    """A plain function has handed back something that has not run yet, out of reach of everything a task does."""
-    declaration = task.declaration
-    if declaration.warned_escaped:
-        return
-    declaration.warned_escaped = True
-    what, fix = _ESCAPED[type(result).__name__]
-    warn(
-        f"task {declaration.name!r} is a plain function that returned {what}: what runs in it is out of reach of "
-        f"retries, timeouts and hooks. {fix}"
-    )
-
-
-_DECORATOR: Final = "If a decorator hides what the function is, put @task directly on it, below that decorator"
-_ESCAPED: Final = {
-    "coroutine": (
-        "a coroutine",
-        f"Declare it with `async def` and await the call inside. {_DECORATOR}, or use inspect.markcoroutinefunction",
-    ),
-    "generator": ("a generator", f"Write the `yield` in the task itself, or return a list. {_DECORATOR}"),
-    "async_generator": ("an async generator", f"Write the `yield` in the task itself. {_DECORATOR}"),
-}

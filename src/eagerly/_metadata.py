@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from eagerly._context import SessionContext, TaskContext
-    from eagerly._tasks import Task
+    from eagerly._context import TaskContext
+    from eagerly._scope import SessionContext
+    from eagerly._task import Task
 
 __all__ = ["Identity", "TaskMetadata"]
 

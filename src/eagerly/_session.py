@@ -9,9 +9,9 @@ from types import TracebackType
 from typing import Any
 
 from eagerly._clock import Clock
-from eagerly._context import OUTSIDE, SessionContext, here, open_session
 from eagerly._declaration import refuse_unknown
 from eagerly._needs_call import needs_call
+from eagerly._scope import OUTSIDE, SessionContext, here, open_session
 from eagerly._sentinel import UNSET, UnsetType
 from eagerly._settings import Settings, resolve_settings
 from eagerly.errors import OptionTypeError, SessionError

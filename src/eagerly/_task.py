@@ -1,0 +1,192 @@
+"""`Task`: what the four kinds of task have in common. How each is run stands in `_tasks`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import MethodType
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, Self, TypeVar
+
+from eagerly._declaration import DEFAULTS, Declaration, only_given, refuse_unknown
+from eagerly._pickling import find_importable, reduce_decorated
+from eagerly._resemblance import LooksLikeFunction
+from eagerly._sentinel import UNSET
+
+if TYPE_CHECKING:
+    import inspect
+    from collections.abc import Iterable
+    from datetime import timedelta
+
+    from eagerly._callables import Kind
+    from eagerly._retry import Retry
+    from eagerly._sentinel import UnsetType
+
+__all__ = ["P", "R", "Task"]
+
+P = ParamSpec("P")
+R = TypeVar("R", covariant=True)
+
+_put = object.__setattr__
+
+
+class Task(LooksLikeFunction, Generic[P, R]):
+    """A function and what `task` was told about it. Called like the function; immutable.
+
+    Made by `task`, never directly. To everything that inspects it, a task looks like its function.
+    """
+
+    __slots__ = ("__dict__", "__weakref__", "bind", "check", "declaration", "func")
+
+    if TYPE_CHECKING:
+        kind: ClassVar[Kind]
+        func: Callable[..., Any]
+        """The user's function; for a method that was looked up on an instance: the bound method."""
+        declaration: Declaration
+        check: Callable[..., None]
+        bind: Callable[..., dict[str, Any]]
+
+    def __init__(self, declaration: Declaration) -> None:
+        _put(self, "declaration", declaration)
+        _put(self, "func", declaration.func)
+        _put(self, "check", declaration.check)
+        _put(self, "bind", declaration.bind)
+        self._resemble(declaration.func)
+
+    # What it was told
+
+    @property
+    def name(self) -> str:
+        """The task's name, with the placeholders of its template as they were written."""
+        return self.declaration.name
+
+    @property
+    def description(self) -> str:
+        """The description given, or the docstring of the function."""
+        return self.declaration.description
+
+    @property
+    def retries(self) -> int | Retry:
+        """As given: a number of retries, or a `Retry`."""
+        return self.declaration.retries
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds that one attempt may take, or None."""
+        return self.declaration.timeout
+
+    @property
+    def tags(self) -> frozenset[str]:
+        """The tags given."""
+        return self.declaration.tags
+
+    @property
+    def wrap_errors(self) -> bool | None:
+        """Whether errors are wrapped in `TaskError`; None: as the session says."""
+        return self.declaration.wrap_errors
+
+    @property
+    def signature(self) -> inspect.Signature:
+        """The parameters that a call of this task takes; on a bound method, without ``self``."""
+        signature = self.declaration.signature
+        if self.func is self.declaration.func:
+            return signature
+        return signature.replace(parameters=list(signature.parameters.values())[1:])
+
+    @property
+    def is_async(self) -> bool:
+        """Whether the function is async (also for async streams)."""
+        return self.declaration.is_async
+
+    @property
+    def is_generator(self) -> bool:
+        """Whether the function is a generator function, sync or async."""
+        return self.declaration.is_generator
+
+    def options(
+        self,
+        *,
+        name: str | UnsetType | None = UNSET,
+        description: str | UnsetType | None = UNSET,
+        retries: int | Retry | UnsetType = UNSET,
+        timeout: float | timedelta | UnsetType | None = UNSET,
+        tags: Iterable[str] | UnsetType = UNSET,
+        wrap_errors: bool | UnsetType | None = UNSET,
+        **unknown: Any,
+    ) -> Self:
+        """A copy of this task with other options; those not given stay as they are.
+
+        Args and errors: as in `task`.
+
+        Example:
+            >>> from eagerly import task
+            >>> @task(retries=1)
+            ... def fetch(city):
+            ...     return city
+            >>> fetch.options(timeout=5).retries
+            1
+        """
+        refuse_unknown("task.options", unknown, DEFAULTS)
+        given = only_given(
+            name=name, description=description, retries=retries, timeout=timeout, tags=tags, wrap_errors=wrap_errors
+        )
+        copy = self._with({**self.declaration.options, **given})
+        if self.func is not self.declaration.func and isinstance(self.func, MethodType):
+            return copy.__get__(self.func.__self__)  # type: ignore[no-any-return]
+        return copy
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        wrapper = self.declaration.wrapper
+        if wrapper is staticmethod:
+            return self
+        if wrapper is classmethod:
+            instance = type(instance) if owner is None else owner
+        elif instance is None:
+            return self
+        get = getattr(type(self.func), "__get__", None)
+        if get is None or (func := get(self.func, instance, type(instance))) is self.func:
+            return self  # like a partial or an already bound method in a class: not a method
+        bound = object.__new__(type(self))
+        _put(bound, "__dict__", vars(self))
+        _put(bound, "declaration", self.declaration)
+        _put(bound, "func", func)
+        _put(bound, "check", MethodType(self.check, instance))
+        _put(bound, "bind", MethodType(self.bind, instance))
+        return bound
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if hasattr(type(self), name):
+            hint = f"; write task.options({name}={value!r}) for a changed copy" if name in DEFAULTS else ""
+            raise AttributeError(f"a task is immutable, so {name!r} cannot be set{hint}")
+        super().__setattr__(name, value)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Task):
+            return NotImplemented
+        return self.declaration is other.declaration and self.func == other.func
+
+    def __hash__(self) -> int:
+        return hash(id(self.declaration))
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce_ex__(self, protocol: object) -> str | tuple[Any, ...]:
+        func, declaration = self.func, self.declaration
+        if isinstance(func, MethodType) and func is not declaration.func:
+            return getattr, (func.__self__, declaration.plain)
+        named = find_importable(declaration.func)
+        if named is not self and isinstance(named, Task) and named.declaration.func is declaration.func:
+            return named._with, (declaration.options,)
+        return reduce_decorated(self, declaration.func, (declaration.undecorated, declaration.options))
+
+    def _with(self, options: dict[str, Any]) -> Self:
+        return type(self)(Declaration(self.declaration.undecorated, options))
+
+    def _restore(self, undecorated: Any, options: dict[str, Any]) -> None:
+        type(self).__init__(self, Declaration(undecorated, options))
+
+    def __repr__(self) -> str:
+        told = "".join(f", {name}={value!r}" for name, value in self.declaration.options.items())
+        return f"<{type(self).__name__} {self.declaration.qualified_name}{told}>"
