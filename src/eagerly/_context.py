@@ -34,9 +34,6 @@ class TaskContext(TaskMetadata):
     """One call of one task: the facts about it and every decision of its life.
 
     Get it with `current_task()` in the body of a task. Its facts are those of `TaskMetadata`, which hooks see of it.
-
-    Attributes:
-        attempt: Number of the attempt that is being made, from 1.
     """
 
     # Defaults of what few calls need stand here, where they cost a call nothing.
@@ -44,7 +41,6 @@ class TaskContext(TaskMetadata):
     _stop = False
     _deadline: float | None = None
 
-    attempt: int
     ended: bool
     started: float
 

@@ -29,7 +29,7 @@ GRACE: Final = 0.1
 MAX_IDLE: Final = 16
 """How many helper threads are kept for reuse; those above it end with their job."""
 
-_lock = threading.Lock()
+# Lists and sets without a lock: the garbage collector may run a hook, and so a task, at any allocation.
 _idle: list[_Helper] = []
 _abandoned: set[object] = set()
 _numbers = itertools.count(1)
@@ -124,10 +124,9 @@ class _Helper:
             if not _run(job):
                 return
             del job
-            with _lock:
-                if len(_idle) >= MAX_IDLE:
-                    return
-                _idle.append(self)
+            if len(_idle) >= MAX_IDLE:
+                return
+            _idle.append(self)
 
 
 def _run(job: _Job) -> bool:
@@ -165,9 +164,9 @@ def run_sync(timed: TimedBody) -> Any:
     """
     before = dict(timed.context)
     job = _Job(timed)
-    with _lock:
-        helper = _idle.pop() if _idle else None
-    if helper is None:
+    try:
+        helper = _idle.pop()
+    except IndexError:
         helper = _Helper()
     helper.give(job)
     try:
@@ -306,8 +305,6 @@ def _interrupt(thread: threading.Thread) -> None:
 
 def _after_fork() -> None:
     """A forked child has none of its parent's helper threads."""
-    global _lock
-    _lock = threading.Lock()
     _idle.clear()
     _abandoned.clear()
 

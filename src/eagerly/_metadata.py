@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,25 +13,21 @@ if TYPE_CHECKING:
 
 __all__ = ["Identity", "TaskMetadata"]
 
-_lock = threading.Lock()
-
 
 class Identity:
-    """A random id that costs nothing until somebody asks for it."""
+    """A random id that costs nothing until somebody asks for it. Needs a ``__dict__``."""
 
     __slots__ = ()
 
-    _id: UUID | None
+    _id: UUID | None = None
 
     def _identify(self) -> UUID:
-        identity = self._id
-        if identity is None:
-            import uuid
+        if self._id is not None:
+            return self._id
+        import uuid
 
-            with _lock:
-                identity = self._id
-                if identity is None:
-                    identity = self._id = uuid.uuid4()
+        # Atomic and without a lock: the garbage collector may run a hook that asks for the same id at any allocation.
+        identity: UUID = vars(self).setdefault("_id", uuid.uuid4())
         return identity
 
 
@@ -41,6 +36,7 @@ class TaskMetadata(Identity):
 
     Attributes:
         id: Identifies the call.
+        attempt: Number of the attempt that is being made, or was the last one; the first is 1.
         name: The task's name with its placeholders filled in, for example ``fetch_oslo``.
         qualified_name: Module and qualified name of the function, for example ``shop.orders.fetch``.
         description: The task's description.
@@ -61,7 +57,7 @@ class TaskMetadata(Identity):
     _kwargs: dict[str, Any]
     _outer: SessionContext | TaskContext
     _session: SessionContext
-    _id: UUID | None = None
+    attempt: int
     _inputs: dict[str, Any] | None = None
 
     @property

@@ -49,7 +49,6 @@ class SessionContext(Identity):
         self.explicit = explicit or {}
         self.outer = outer
         self._settings = settings
-        self._id: UUID | None = None
         # The two questions that a session and a call answer alike: what session do calls made here belong to (this one;
         # once it has been left, the one around it), and on whose behalf are they made?
         self._session = self

@@ -12,7 +12,7 @@ __all__ = ["ENTRY_POINTS", "global_plugins", "register_plugins", "unregister_plu
 
 ENTRY_POINTS: Final = "eagerly.plugins"
 
-_lock = threading.Lock()
+_lock = threading.RLock()  # re-entrant: the garbage collector may run a hook that opens a session
 _registered: list[object] = []
 _discovered: list[object] | None = None
 
