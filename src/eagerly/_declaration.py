@@ -49,7 +49,6 @@ class Declaration:
         "check",
         "description",
         "driver",
-        "driver_in_sync_code",
         "func",
         "kind",
         "name",
@@ -71,14 +70,13 @@ class Declaration:
     def __init__(self, func: Any, options: dict[str, Any]) -> None:
         self.undecorated = func
         self.driver: Any = None  # filled in by the kinds of task that have one
-        self.driver_in_sync_code: Any = None
         self.warned_escaped = False
         self.wrapper = type(func) if isinstance(func, classmethod | staticmethod) else None
         self.func: Callable[..., Any] = func.__func__ if self.wrapper is not None else func
         check_callable("task", self.func)
         self.options = options
         self.kind = kind_of(self.func)
-        self.signature = signature_of(self.func)
+        self.signature = signature_of("task", self.func)
         self.plain = callable_name(self.func)
         self.qualname = getattr(self.func, "__qualname__", self.plain)
         self.check, self.bind = compile_binder(self.signature, self.qualname)
@@ -129,6 +127,11 @@ def check_callable(decorator: str, func: object) -> None:
     if isinstance(func, str):
         raise OptionTypeError(
             f"`@{decorator}({func!r})`: the only positional argument is the function; write @{decorator}(name={func!r})"
+        )
+    if isinstance(func, classmethod | staticmethod):
+        kind = type(func).__name__
+        raise OptionTypeError(
+            f"`@{decorator}` goes below @{kind}: write @{kind} first, and @{decorator} on the next line"
         )
     if not callable(func):
         raise OptionTypeError(

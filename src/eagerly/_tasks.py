@@ -4,11 +4,10 @@ decides nothing itself; what a task was told stands in its `Declaration`.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncGenerator, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, Concatenate, Self, TypeVar, overload
 
-from eagerly._callables import Kind, renamed
+from eagerly._callables import AdvisingName, Kind, renamed
 from eagerly._context import TaskContext
 from eagerly._deadline import run_async, run_sync
 from eagerly._declaration import Declaration
@@ -73,18 +72,11 @@ class AsyncTask(Task[P, R]):
 
     def __init__(self, declaration: Declaration) -> None:
         super().__init__(declaration)
-        plain, qualname = declaration.plain, declaration.qualname
-        declaration.driver = renamed(_run_async_task, plain, qualname)
-        # Where no event loop runs, Python's "coroutine ... was never awaited" can say how to do it right.
-        fix = f"{qualname} (an async task, called in sync code: write asyncio.run({plain}(...)), or await it)"
-        declaration.driver_in_sync_code = renamed(_run_async_task, plain, fix)
+        declaration.driver = renamed(_run_async_task, declaration.plain, AdvisingName(declaration.qualname))
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
         self.check(*args, **kwargs)
-        call = TaskContext(self, args, kwargs)
-        declaration = self.declaration
-        drive = declaration.driver if _running_loop() is not None else declaration.driver_in_sync_code
-        return drive(call, self.func, args, kwargs)  # type: ignore[no-any-return]
+        return self.declaration.driver(TaskContext(self, args, kwargs), self.func, args, kwargs)  # type: ignore[no-any-return]
 
     if TYPE_CHECKING:
 
@@ -276,16 +268,6 @@ def _leave_anywhere(token: Any) -> None:
         _leave(token)
     except ValueError:
         pass
-
-
-def _running_loop() -> Any:
-    """The asyncio event loop that runs here, or None. Once asyncio is imported, its own function takes over."""
-    global _running_loop
-    events = sys.modules.get("asyncio.events")
-    if events is None:
-        return None
-    _running_loop = events._get_running_loop
-    return _running_loop()
 
 
 _CLASSES = {cls.kind: cls for cls in (SyncTask, AsyncTask, SyncTaskStream, AsyncTaskStream)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
-from eagerly._callables import Kind, callable_name, kind_of, signature_of
+from eagerly._callables import AdvisingName, Kind, callable_name, kind_of, renamed, signature_of
 from eagerly._declaration import check_callable, description_of, refuse_unknown
 from eagerly._names import plain_name
 from eagerly._pickling import reduce_decorated
@@ -33,15 +33,16 @@ class Workflow(LooksLikeFunction, Generic[P, R]):
         description: The description given, or the docstring of the function.
     """
 
-    func: Callable[..., Any]
-    name: str
-    description: str
+    if TYPE_CHECKING:
+        func: Callable[..., Any]
+        name: str
+        description: str
 
     def __init__(self, func: Callable[..., Any], name: str | None, description: str | None) -> None:
         self.func = func
         self.name = callable_name(func) if name is None else plain_name("workflow(name=...)", name)
         self.description = description_of("workflow", description, func)
-        self._signature = signature_of(func)
+        self._signature = signature_of("workflow", func)
         self._resemble(func)
 
     @property
@@ -53,6 +54,12 @@ class Workflow(LooksLikeFunction, Generic[P, R]):
     def is_async(self) -> bool:
         """Whether calling it gives a coroutine."""
         return isinstance(self, AsyncWorkflow)
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        get = getattr(type(self.func), "__get__", None)
+        if instance is None or get is None or (func := get(self.func, instance, owner)) is self.func:
+            return self
+        return type(self)(func, self.name, self.description)
 
     def __reduce_ex__(self, protocol: object) -> str | tuple[Any, ...]:
         return reduce_decorated(self, self.func, (self.func, self.name, self.description))
@@ -75,9 +82,14 @@ class SyncWorkflow(Workflow[P, R]):
 class AsyncWorkflow(Workflow[P, R]):
     """A workflow made of an ``async def`` function."""
 
-    async def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        async with session(name=self.name):
-            return await self.func(*args, **kwargs)  # type: ignore[no-any-return]
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        driver = renamed(_run_async_workflow, self.__name__, AdvisingName(self.__qualname__))
+        return driver(self, args, kwargs)  # type: ignore[no-any-return]
+
+
+async def _run_async_workflow(workflow: AsyncWorkflow[..., Any], args: Any, kwargs: Any) -> Any:
+    async with session(name=workflow.name):
+        return await workflow.func(*args, **kwargs)
 
 
 class WorkflowDecorator(Protocol):
