@@ -23,6 +23,7 @@ __all__ = [
     "TheirError",
     "all_kinds",
     "async_kinds",
+    "drive",
     "frames_of_ours",
     "make_function",
     "ours",
@@ -59,11 +60,11 @@ class Kind(enum.Enum):
         """Call from sync code, run to the end, return the result (of a stream: its last item)."""
         if self.is_async:
             return asyncio.run(self.arun(task, *args, **kwargs))
-        result = task(*args, **kwargs)
-        if self is Kind.STREAM:
-            items, result = result, None
-            for result in items:  # noqa: B007
-                pass
+        if self is Kind.SYNC:
+            return task(*args, **kwargs)
+        result = None
+        for item in task(*args, **kwargs):
+            result = item
         return result
 
     async def arun(self, task: Any, *args: Any, **kwargs: Any) -> Any:
@@ -71,8 +72,8 @@ class Kind(enum.Enum):
         if self is Kind.ASYNC:
             return await task(*args, **kwargs)
         result = None
-        async for result in task(*args, **kwargs):
-            pass
+        async for item in task(*args, **kwargs):
+            result = item
         return result
 
 
@@ -100,6 +101,15 @@ def make_function(kind: Kind, body: Callable[..., Any]) -> Callable[..., Any]:
 
     function.__name__ = function.__qualname__ = getattr(body, "__name__", "body").strip("<>")
     return function
+
+
+def drive(coroutine: Any) -> Any:
+    """The result of a coroutine that never waits for anything, without an event loop."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        return stop.value
+    raise AssertionError("it waits for something")
 
 
 KINDS = tuple(Kind)

@@ -7,11 +7,11 @@ import pickle
 import threading
 
 import pytest
-from kinds import Kind, TheirError, all_kinds, frames_of_ours, make_function
 
 from eagerly import Settings, current_task, session, task
 from eagerly.errors import TaskError
 from eagerly.testing import RecordingHooks, instant_clock
+from kinds import Kind, TheirError, all_kinds, drive, frames_of_ours, make_function
 
 
 def raiser(error: BaseException):
@@ -26,7 +26,7 @@ def raiser(error: BaseException):
 
 
 def caught(kind: Kind, task, *args) -> BaseException:
-    with pytest.raises(BaseException) as info:  # noqa: PT011 - which one is what the callers look at
+    with pytest.raises(BaseException) as info:
         kind.run(task, *args)
     return info.value
 
@@ -221,14 +221,9 @@ def test_a_base_exception_is_neither_retried_nor_swallowed(kind, cls, wrap):
     hooks = RecordingHooks()
     stopping = kind.make(body, retries=5, wrap_errors=wrap)
 
-    # Run in the loop by hand where it must be: asyncio treats KeyboardInterrupt and SystemExit as its own.
-    with session(plugins=[hooks], clock=instant_clock()):
-        if kind.is_async:
-            with pytest.raises(cls) as info:
-                drive(kind.arun(stopping))
-        else:
-            with pytest.raises(cls) as info:
-                kind.run(stopping)
+    with session(plugins=[hooks], clock=instant_clock()), pytest.raises(cls) as info:
+        # Without a loop: asyncio has ideas of its own about KeyboardInterrupt, SystemExit and GeneratorExit.
+        drive(kind.arun(stopping)) if kind.is_async else kind.run(stopping)
 
     assert info.value is error
     assert body.calls == 1
@@ -237,15 +232,6 @@ def test_a_base_exception_is_neither_retried_nor_swallowed(kind, cls, wrap):
     assert hooks.events[2].reason == BASE_EXCEPTIONS[cls]
     hooks.verify()
     assert current_task() is None
-
-
-def drive(coroutine):
-    """Run a coroutine that never waits for anything, without an event loop."""
-    try:
-        coroutine.send(None)
-    except StopIteration as stop:
-        return stop.value
-    raise AssertionError("it waits")
 
 
 @all_kinds

@@ -1,0 +1,166 @@
+"""Rule 7: hooks observe. What they raise is logged, and the task goes on with its value or error."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from eagerly import Settings, current_task, hook_impl, session, task
+from eagerly.hooks._spec import HOOKS
+from eagerly.testing import RecordingHooks, instant_clock
+from kinds import Kind, TheirError, all_kinds
+
+OF_A_CALL = [name for name in HOOKS if "session" not in name]
+
+
+class HookError(Exception):
+    """What the hooks raise here."""
+
+
+def broken(*names, error=HookError):
+    """A plugin whose hooks `names` raise."""
+
+    def hook():
+        raise error
+
+    implementations = {name: staticmethod(hook_impl(_copy(hook))) for name in names}
+    return type("Broken", (), implementations)()
+
+
+def _copy(function):
+    return type(function)(function.__code__, function.__globals__, function.__name__, None, function.__closure__)
+
+
+def succeed_at_last():
+    """A body that fails once, so that every hook of success and retry fires."""
+    attempts = iter([TheirError("once")])
+
+    def body():
+        current_task().report("event")
+        for error in attempts:
+            raise error
+        return "value"
+
+    return body
+
+
+def fail():
+    current_task().report("event")
+    raise TheirError("always")
+
+
+@all_kinds
+def test_every_hook_may_fail_and_the_value_is_unchanged(kind, caplog):
+    hooks = RecordingHooks()
+    with session(plugins=[hooks, broken(*HOOKS)], clock=instant_clock()):
+        assert kind.run(kind.make(succeed_at_last(), retries=1)) == "value"
+
+    hooks.verify()
+    failed = {record.getMessage().split()[2] for record in caplog.records if record.name == "eagerly.hooks"}
+    assert failed == set(hooks.names())
+    assert all("Broken" in record.getMessage() for record in caplog.records)
+    assert all(record.exc_info[0] is HookError for record in caplog.records)
+
+
+@all_kinds
+def test_every_hook_may_fail_and_the_error_is_unchanged(kind, caplog):
+    hooks = RecordingHooks()
+    with session(plugins=[hooks, broken(*HOOKS)], clock=instant_clock()), pytest.raises(TheirError) as info:
+        kind.run(kind.make(fail, retries=1))
+
+    hooks.verify()
+    assert info.value.__context__ is None
+    assert len(info.value.__notes__) == 1
+    assert "on_node_error" in caplog.text
+
+
+@all_kinds
+def test_a_failing_hook_does_not_keep_others_from_running(kind, caplog):
+    caplog.set_level(logging.CRITICAL)
+    before, after = RecordingHooks(), RecordingHooks()
+    with session(plugins=[before, broken(*HOOKS), after], clock=instant_clock()):
+        kind.run(kind.make(succeed_at_last(), retries=1))
+
+    assert before.names() == after.names()
+
+
+@all_kinds
+def test_a_failing_hook_causes_no_retry(kind, caplog):
+    caplog.set_level(logging.CRITICAL)
+    calls = []
+    with session(plugins=[broken(*HOOKS)], clock=instant_clock()):
+        kind.run(kind.make(lambda: calls.append(1), retries=5))
+
+    assert calls == [1]
+
+
+@all_kinds
+@pytest.mark.parametrize("hook", OF_A_CALL)
+@pytest.mark.parametrize("error", [HookError, KeyboardInterrupt, SystemExit], ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("body", ["succeeding", "failing"])
+def test_a_strict_or_interrupted_hook_raises_and_the_call_still_ends_once(kind, hook, error, body):
+    hooks = RecordingHooks()
+    calls = []
+
+    def counted():
+        calls.append(1)
+        return work()
+
+    work = succeed_at_last() if body == "succeeding" else fail
+    running = kind.make(counted, retries=1)
+    fires = hook in _hooks_of(kind, body)
+
+    expected = error if fires else (TheirError if body == "failing" else None)
+    # on_event fires inside the body, where a strict hook's exception is like one of the body's own.
+    with session(
+        plugins=[broken(hook, error=error), hooks], clock=instant_clock(), settings=Settings(strict_hooks=True)
+    ):
+        if expected is None:
+            kind.run(running)
+        else:
+            with pytest.raises(expected):
+                kind.run(running)
+
+    hooks.verify()
+    assert len(hooks.calls()) == 1
+    assert len(calls) <= 2
+    assert current_task() is None
+
+
+def _hooks_of(kind, body):
+    common = {"before_node_execute", "before_node_retry", "after_node_retry", "on_event"}
+    if body == "failing":
+        return common | {"on_node_error"}
+    return common | {"after_node_execute"} | ({"node_iteration"} if kind.is_stream else set())
+
+
+@all_kinds
+def test_strict_hooks_leave_no_exception_in_the_bodys_way(kind):
+    """A strict on_node_error hook: what is raised is the hook's exception, with the user's as its context."""
+    with (
+        session(plugins=[broken("on_node_error")], settings=Settings(strict_hooks=True)),
+        pytest.raises(HookError) as info,
+    ):
+        kind.run(kind.make(fail))
+
+    assert isinstance(info.value.__context__, TheirError)
+
+
+def test_hooks_do_not_run_on_behalf_of_the_call():
+    """The call is current while its body runs, and hooks are no part of that."""
+    seen = []
+
+    class Curious:
+        @hook_impl
+        def before_node_execute(self):
+            seen.append(current_task())
+
+        @hook_impl
+        def after_node_execute(self):
+            seen.append(current_task())
+
+    with session(plugins=[Curious()]):
+        Kind.SYNC.run(task(lambda: None))
+
+    assert seen == [None, None]
