@@ -1,0 +1,107 @@
+"""How a tree of calls becomes lines of text. Decides what is shown and in which column, not in which colour."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from eagerly.plugins.text import format_duration, shorten
+
+if TYPE_CHECKING:
+    from eagerly.plugins.tree import Call
+
+__all__ = ["Row", "describe", "draw", "mark_of", "rows_of", "to_ascii"]
+
+WIDEST_NAME: Final = 40
+"""Characters that the column of names has at most, where lines are limited; what goes beyond is shortened."""
+
+_MARKS: Final = {
+    False: {"running": "●", "retrying": "↻", "ok": "✓", "failed": "✗", "cancelled": "–"},  # noqa: RUF001  # a dash is meant
+    True: {"running": ">", "retrying": "~", "ok": "+", "failed": "x", "cancelled": "-"},
+}
+_BRANCHES: Final = {False: ("├─ ", "└─ ", "│  ", "   "), True: ("|- ", "`- ", "|  ", "   ")}
+
+
+class Row(NamedTuple):
+    """One line of the tree, in columns. `state` is that of its call, or ``""`` where it stands for several."""
+
+    state: str
+    label: str
+    duration: str
+    note: str
+
+
+def mark_of(state: str, *, ascii: bool = False) -> str:  # noqa: A002  # as in builtins
+    """The character that stands for a state."""
+    return _MARKS[ascii][state]
+
+
+def describe(call: Call) -> str:
+    """Everything about a call that has no column of its own: attempts, items, outcome, what went wrong before."""
+    attempts = f"attempt {call.attempts}" if call.state == "retrying" else f"{call.attempts} attempts"
+    facts = [
+        "running" if call.state == "running" else "",
+        attempts if call.attempts > 1 else "",
+        "" if call.items is None else "1 item" if call.items == 1 else f"{call.items:,} items",
+        call.outcome,
+        f"after {call.setback}" if call.setback and call.state != "failed" else "",
+    ]
+    return ", ".join(filter(None, facts))
+
+
+def rows_of(root: Call, *, siblings: int, ascii: bool = False) -> list[Row]:  # noqa: A002
+    """The calls below `root`, callers before those they called, at most `siblings` of each caller."""
+    fork, corner, bar, blank = _BRANCHES[ascii]
+    rows: list[Row] = []
+    # No recursion: tasks may call each other deeper than Python lets us follow.
+    waiting: list[tuple[Call | str, str, str]] = [(each, "", "") for each in reversed(_shown(root, siblings))]
+    while waiting:
+        entry, before, below = waiting.pop()
+        if isinstance(entry, str):
+            rows.append(Row("", before + entry, "", ""))
+            continue
+        label = f"{before}{mark_of(entry.state, ascii=ascii)} {entry.name}"
+        rows.append(Row(entry.state, label, format_duration(entry.elapsed), describe(entry)))
+        inner = _shown(entry, siblings)
+        waiting += [
+            (each, below + corner, below + blank) if number == 0 else (each, below + fork, below + bar)
+            for number, each in enumerate(reversed(inner))
+        ]
+    return rows
+
+
+def _shown(caller: Call, siblings: int) -> list[Call | str]:
+    """The calls to show below `caller`, and a remark about the others. What runs or failed goes first."""
+    calls = list(caller.children.values())
+    chosen = sorted(calls, key=lambda call: call.state in ("ok", "cancelled"))[:siblings]  # sorting is stable
+    kept = {id(call) for call in chosen}
+    left_out = [call for call in calls if id(call) not in kept]
+    count = caller.forgotten + len(left_out)
+    failed = caller.forgotten_failed + sum(call.state == "failed" for call in left_out)
+    entries: list[Call | str] = [call for call in calls if id(call) in kept]
+    if count:
+        entries.append(
+            f"… {count:,} more {'call' if count == 1 else 'calls'}{f', {failed:,} failed' if failed else ''}"
+        )
+    return entries
+
+
+def draw(rows: list[Row], *, width: int | None = None, ascii: bool = False) -> list[str]:  # noqa: A002
+    """`rows` as lines with aligned columns, none longer than `width`."""
+    calls = [row for row in rows if row.state]
+    names = max((len(row.label) for row in calls), default=0)
+    if width is not None:
+        names = min(names, max(WIDEST_NAME, width // 2))
+    times = max((len(row.duration) for row in calls), default=0)
+    lines: list[str] = []
+    for row in rows:
+        line = row.label
+        if row.state:
+            line = f"{shorten(row.label, names):<{names}}  {row.duration:>{times}}  {row.note}".rstrip()
+        line = to_ascii(line) if ascii else line
+        lines.append(line if width is None else shorten(line, width))
+    return lines
+
+
+def to_ascii(line: str) -> str:
+    """`line` for those who cannot write more than ASCII."""
+    return line.replace("…", "...").encode("ascii", "replace").decode()
