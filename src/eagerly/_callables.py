@@ -78,6 +78,30 @@ def signature_of(decorator: str, func: Callable[..., Any]) -> inspect.Signature:
         ) from None
 
 
+def compile_binders(func: Callable[..., Any], signature: inspect.Signature) -> tuple[Any, Any]:
+    """Two functions that take what `func` takes: one refuses wrong arguments, the other returns them by name.
+
+    Args:
+        func: The user's function.
+        signature: What `inspect.signature` says of it. A decorator that passes arguments of its own to the function it
+            wraps shows the signature of that one, though it takes other arguments itself; those are what count.
+    """
+    name = getattr(func, "__qualname__", callable_name(func))
+    check, bind = compile_binder(signature, name)
+    own = inspect.signature(func, follow_wrapped=False)
+    if own == signature:
+        return check, bind
+    check, bind_own = compile_binder(own, name)
+
+    def bind_either(*args: Any, **kwargs: Any) -> dict[str, Any]:
+        try:
+            return bind(*args, **kwargs)
+        except TypeError:
+            return bind_own(*args, **kwargs)
+
+    return check, bind_either
+
+
 def compile_binder(
     signature: inspect.Signature, name: str
 ) -> tuple[Callable[..., None], Callable[..., dict[str, Any]]]:
@@ -126,9 +150,9 @@ def renamed(function: Any, name: str, qualname: str) -> Any:
 class AdvisingName(str):
     """The name of a coroutine, which adds how to do it right where Python reports that it was never awaited.
 
-    Python formats that name in `warnings._warn_unawaited_coroutine`; should that change, the advice is lost and no more.
-    To everything else it is the plain name. It costs a call nothing, where asking whether an event loop runs would cost
-    a sixth of an async call (Python 3.11).
+    Python formats that name in `warnings._warn_unawaited_coroutine`; should that change, only the advice is lost.
+    To everything else it is the plain name. It costs a call nothing, where asking whether an event loop runs would
+    cost a sixth of an async call (Python 3.11).
     """
 
     __slots__ = ()

@@ -39,6 +39,8 @@ class TaskContext(TaskMetadata):
     # Defaults of what few calls need stand here, where they cost a call nothing.
     _delivered = 0
     _stop = False
+    _retries_told = 1
+    _hook_error: int | None = None
     _deadline: float | None = None
 
     ended: bool
@@ -107,7 +109,11 @@ class TaskContext(TaskMetadata):
             ...     current_task().report("loaded", rows=len(rows))
         """
         if (hook := self._session.hooks.on_event) is not None:
-            hook(name, data, self)
+            try:
+                hook(name, data, self)
+            except Exception as error:  # strict hooks: raised, but no failure of the user's function
+                self._hook_error = id(error)
+                raise
 
     def should_stop(self) -> bool:
         """Whether the body should end as soon as it can: its time, or that of a call around it, is up."""
@@ -142,13 +148,21 @@ class TaskContext(TaskMetadata):
             hook(self)
 
     def succeed(self, result: Any) -> None:
-        """The function has returned, or the stream is exhausted."""
+        """The function has returned `result`; None for a stream that is exhausted."""
         self.ended = True
-        hooks = self._session.hooks
-        if (hook := hooks.after_node_execute) is not None:
-            hook(self, result)
-        if self.attempt > 1 and (hook := hooks.after_node_retry) is not None:
-            hook(self, self.attempt, True)
+        try:
+            if (hook := self._session.hooks.after_node_execute) is not None:
+                hook(self, result)
+        finally:
+            if self.attempt > 1:
+                self._end_retry(succeeded=True)
+
+    def exhaust(self, closing: bool) -> None:
+        """The stream's generator has ended: by itself, or because the consumer closed it (`closing`)."""
+        if closing:
+            self.cancel("closed")
+        else:
+            self.succeed(None)
 
     def deliver(self, item: Any) -> bool:
         """A stream has produced an item that is about to be handed out; whether the next one matters here too."""
@@ -172,9 +186,9 @@ class TaskContext(TaskMetadata):
             self.ended = True  # it never began
             return None
         delay = self._delay_after(error)
+        if self.attempt > 1:
+            self._end_retry(succeeded=False)
         hooks = self._session.hooks
-        if self.attempt > 1 and (hook := hooks.after_node_retry) is not None:
-            hook(self, self.attempt, False)
         if delay is not None:
             self.attempt += 1
             if (hook := hooks.before_node_retry) is not None:
@@ -183,7 +197,9 @@ class TaskContext(TaskMetadata):
         self.ended = True
         if (hook := hooks.on_node_error) is not None:
             hook(self, error)
-        self._tell(error)
+        wrapped = self._wrapped(error)
+        if wrapped is not None:
+            raise wrapped from error
         return None
 
     def interrupt(self, error: BaseException) -> None:
@@ -195,11 +211,19 @@ class TaskContext(TaskMetadata):
         if self.ended:
             return
         self.ended = True
-        hooks = self._session.hooks
-        if self.attempt > 1 and (hook := hooks.after_node_retry) is not None:
-            hook(self, self.attempt, False)
-        if (hook := hooks.on_node_cancel) is not None:
-            hook(self, reason)
+        try:
+            if self.attempt > 1:
+                self._end_retry(succeeded=False)
+        finally:
+            if (hook := self._session.hooks.on_node_cancel) is not None:
+                hook(self, reason)
+
+    def _end_retry(self, *, succeeded: bool) -> None:
+        """Tell how the retry that was announced went, once."""
+        if self._retries_told < self.attempt:
+            self._retries_told = self.attempt
+            if (hook := self._session.hooks.after_node_retry) is not None:
+                hook(self, self.attempt, succeeded)
 
     def timed_attempt(self) -> TimedBody:
         """The next attempt, bounded by the task's timeout and by those of the calls around this one.
@@ -251,7 +275,7 @@ class TaskContext(TaskMetadata):
 
     def _delay_after(self, error: Exception) -> float | None:
         retry = self._task.declaration.retry
-        if retry is None or self._delivered or self.should_stop():
+        if retry is None or self._delivered or self._hook_error == id(error) or self.should_stop():
             return None
         try:
             return retry.delay_after(self.attempt, error, elapsed=self.elapsed)
@@ -259,18 +283,19 @@ class TaskContext(TaskMetadata):
             _add_note(error, f"eagerly: not retried, as Retry(on=...) failed: {type(problem).__name__}: {problem}")
             return None
 
-    def _tell(self, error: Exception) -> None:
-        """Note on a final error what was tried, or wrap it."""
+    def _wrapped(self, error: Exception) -> TaskError | None:
+        """What to raise instead of a final error, or None; then it gets a note of what was tried."""
         task, elapsed = self._task.declaration, self.elapsed
         attempts = f"{self.attempt} attempt{'s' if self.attempt > 1 else ''}"
         if self._session.settings.wrap_errors if task.wrap_errors is None else task.wrap_errors:
-            raise TaskError(
+            return TaskError(
                 f"task {self.name!r} failed after {attempts} in {elapsed:.3g} s: {type(error).__name__}: {error}",
                 metadata=self,
                 attempts=self.attempt,
                 duration=elapsed,
-            ) from error
+            )
         _add_note(error, f"eagerly: task {task.name!r} failed after {attempts} in {elapsed:.3g} s")
+        return None
 
 
 def _reason(error: BaseException) -> Literal["cancelled", "interrupted", "closed"]:

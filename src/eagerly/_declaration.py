@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from eagerly._callables import Kind, callable_name, compile_binder, kind_of, signature_of
+from eagerly._callables import Kind, callable_name, compile_binders, kind_of, signature_of
 from eagerly._names import NameTemplate
 from eagerly._numbers import seconds
 from eagerly._retry import Retry, retry_from
@@ -79,7 +79,7 @@ class Declaration:
         self.signature = signature_of("task", self.func)
         self.plain = callable_name(self.func)
         self.qualname = getattr(self.func, "__qualname__", self.plain)
-        self.check, self.bind = compile_binder(self.signature, self.qualname)
+        self.check, self.bind = compile_binders(self.func, self.signature)
 
         given = {name: options.get(name, default.value) for name, default in DEFAULTS.items()}
         self._refuse_without_effect(given)

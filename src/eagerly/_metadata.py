@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from eagerly._scope import SessionContext
     from eagerly._task import Task
 
-__all__ = ["Identity", "TaskMetadata"]
+__all__ = ["FACTS", "Identity", "MetadataSnapshot", "TaskMetadata"]
 
 
 class Identity:
@@ -111,3 +111,49 @@ class TaskMetadata(Identity):
     @property
     def session_id(self) -> UUID | None:
         return None if self._session.outer is None else self._session.session_id
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return MetadataSnapshot, (self._facts(),)
+
+    def _facts(self) -> dict[str, Any]:
+        facts = {name: getattr(self, name) for name in FACTS}
+        import pickle
+
+        try:
+            pickle.dumps(facts["inputs"])
+        except Exception:  # whatever the user's objects raise: the facts must travel without them
+            facts["inputs"] = {name: repr(value) for name, value in facts["inputs"].items()}
+        return facts
+
+
+FACTS: Final = (
+    "attempt",
+    "backend",
+    "description",
+    "id",
+    "inputs",
+    "is_async",
+    "is_generator",
+    "map_index",
+    "name",
+    "parent_id",
+    "qualified_name",
+    "session_id",
+    "tags",
+)
+
+
+class MetadataSnapshot(TaskMetadata):
+    """The facts about a call as they were when they were pickled; inputs that do not pickle are their reprs."""
+
+    __slots__ = tuple(name for name in FACTS if name != "attempt")
+
+    def __init__(self, facts: dict[str, Any]) -> None:
+        for name, value in facts.items():
+            setattr(self, name, value)
+
+    def _facts(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in FACTS}
+
+    def __repr__(self) -> str:
+        return f"<facts about a call of task {self.name!r}, attempt {self.attempt}, id={self.id}>"

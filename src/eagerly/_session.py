@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Iterable
 from types import TracebackType
@@ -14,6 +13,7 @@ from eagerly._needs_call import needs_call
 from eagerly._scope import OUTSIDE, SessionContext, here, open_session
 from eagerly._sentinel import UNSET, UnsetType
 from eagerly._settings import Settings, resolve_settings
+from eagerly._warnings import user_frame
 from eagerly.errors import OptionTypeError, SessionError
 from eagerly.hooks._compile import NO_HOOKS, compile_hooks, validate_plugin
 from eagerly.hooks._registry import global_plugins
@@ -41,15 +41,16 @@ class Session:
     def __enter__(self) -> SessionContext:
         if self._context is not None:
             raise SessionError("a session can be entered once; call session() again for another one")
-        frame = sys._getframe(1)
-        self._opened_at = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        frame, _ = user_frame()
+        if frame is not None:
+            self._opened_at = f"{frame.f_code.co_filename}:{frame.f_lineno}"
         context = self._context = self._open()
         self._token = here.set(context)
         if (hook := context.hooks.before_session_start) is not None:
             try:
                 hook(context.session_id)
-            except BaseException:
-                self._leave()
+            except BaseException as error:  # strict hooks, Ctrl-C: what has heard of the start hears of the end
+                self.__exit__(type(error), error, error.__traceback__)
                 raise
         return context
 
@@ -78,8 +79,8 @@ class Session:
         outer = open_session(scope)
         explicit = {**outer.explicit, **(self.settings.given if self.settings is not None else {})}
         settings, _ = resolve_settings(self.settings, outer.explicit)
-        inherited = outer.plugins if outer is not OUTSIDE else tuple(global_plugins(discover=settings.discover_plugins))
-        plugins = _without_repeats((*inherited, *self.plugins))
+        known = global_plugins(discover=settings.discover_plugins)
+        plugins = _without_repeats((*outer.plugins, *known, *self.plugins))
         same = plugins == outer.plugins and outer is not OUTSIDE and settings == outer.settings
         return SessionContext(
             outer=scope,

@@ -4,6 +4,7 @@ decides nothing itself; what a task was told stands in its `Declaration`.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncGenerator, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, Concatenate, Self, TypeVar, overload
 
@@ -167,7 +168,7 @@ def _run_stream(call: TaskContext, func: Any, args: Any, kwargs: Any) -> Generat
     scope: Any = call
     advance: Any = None
     value: Any = None
-    watched = True
+    watched, closing = True, False
     call.start()
     try:
         while True:
@@ -176,10 +177,11 @@ def _run_stream(call: TaskContext, func: Any, args: Any, kwargs: Any) -> Generat
                 if advance is None:
                     source = func(*args, **kwargs)
                     advance = send = source.send
-                item = advance(value)
+                # What was sent or thrown is not kept either: a thrown error would keep this frame in turn.
+                item = advance((value, value := None)[0])
             except StopIteration as stop:
                 _leave(token)
-                call.succeed(None)
+                call.exhaust(closing)
                 return stop.value
             except BaseException as error:
                 _leave(token)
@@ -197,6 +199,7 @@ def _run_stream(call: TaskContext, func: Any, args: Any, kwargs: Any) -> Generat
                     advance = send
                 except BaseException as error:
                     advance, value = source.throw, error
+                    closing = isinstance(error, GeneratorExit)
                 continue
             call.clock.sleep(delay)
             advance, value, scope = None, None, call
@@ -209,7 +212,7 @@ async def _run_async_stream(call: TaskContext, func: Any, args: Any, kwargs: Any
     scope: Any = call
     advance: Any = None
     value: Any = None
-    watched = True
+    watched, closing = True, False
     call.start()
     ending = _EndingOf(call)  # noqa: F841 - lives as long as this frame does
     try:
@@ -218,11 +221,13 @@ async def _run_async_stream(call: TaskContext, func: Any, args: Any, kwargs: Any
             try:
                 if advance is None:
                     source = func(*args, **kwargs)
-                    advance = send = source.asend
-                item = await advance(value)
+                    send = source.asend
+                    item = await _first_step(source)
+                else:
+                    item = await advance((value, value := None)[0])
             except StopAsyncIteration:
                 _leave_anywhere(token)
-                call.succeed(None)
+                call.exhaust(closing)
                 return
             except BaseException as error:
                 _leave_anywhere(token)
@@ -239,12 +244,26 @@ async def _run_async_stream(call: TaskContext, func: Any, args: Any, kwargs: Any
                     advance = send
                 except BaseException as error:
                     advance, value = source.athrow, error
+                    closing = isinstance(error, GeneratorExit)
                 continue
             await call.clock.async_sleep(delay)
             advance, value, scope = None, None, call
     except BaseException as error:
         call.interrupt(error)
         raise
+
+
+def _first_step(source: AsyncGenerator[Any, Any]) -> Any:
+    """The first step of the user's async generator, without telling the event loop of it.
+
+    A loop that ends closes all generators it knows of, in any order. It knows the driver, and that closes its source.
+    """
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(None, None)
+    try:
+        return source.asend(None)
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
 
 
 class _EndingOf:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import sys
 import warnings
+from types import FrameType
 
 from eagerly.errors import EagerlyWarning
 
-__all__ = ["warn"]
+__all__ = ["user_frame", "warn"]
 
 _PACKAGE = __name__.partition(".")[0]
 
 
 def warn(message: str, category: type[Warning] = EagerlyWarning) -> None:
     """Warn at the nearest caller outside this package."""
-    level, frame = 1, sys._getframe()
-    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == _PACKAGE:
+    warnings.warn(message, category, stacklevel=user_frame()[1])
+
+
+def user_frame() -> tuple[FrameType | None, int]:
+    """The nearest caller outside this package and `contextlib`, and its `stacklevel` for whoever asks."""
+    level, frame = 0, sys._getframe()
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in (_PACKAGE, "contextlib"):
         frame, level = frame.f_back, level + 1  # type: ignore[assignment]  # None ends the loop
-    warnings.warn(message, category, stacklevel=level)
+    return frame, level

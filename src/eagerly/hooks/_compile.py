@@ -99,101 +99,135 @@ def compile_hooks(plugins: Sequence[object], *, strict: bool) -> CompiledHooks:
     return CompiledHooks(hooks)
 
 
+class _Marked:
+    """What pluggy sees of a plugin: its hooks, and no more. It would compare plugins with ``==`` and run properties."""
+
+    def __init__(self, plugin: object, hooks: dict[str, Callable[..., Any]]) -> None:
+        self.plugin = plugin
+        vars(self).update(hooks)
+
+
 def _manager(plugins: Sequence[object]) -> pluggy.PluginManager:
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(EagerlySpec)
     for plugin in plugins:
-        _refuse_misuse(plugin)
+        _refuse_what_is_no_plugin(plugin)
+        hooks = _marked_methods(plugin)
+        for name, method in hooks.items():
+            _refuse_misuse(f"{plugin_name(plugin)}.{name}", name, method)
         try:
-            # The name makes two equal plugins two plugins, and speaks in pluggy's messages.
-            manager.register(plugin, name=f"{plugin_name(plugin)} at {id(plugin):#x}")
-            manager.check_pending()
+            manager.register(_Marked(plugin, hooks), name=f"{plugin_name(plugin)} at {id(plugin):#x}")
         except pluggy.PluginValidationError as error:
-            raise PluginError(_explain(plugin, error)) from None
+            raise PluginError(f"{plugin_name(plugin)}: {error}") from None
     return manager
 
 
-def _refuse_misuse(plugin: object) -> None:
+def _refuse_what_is_no_plugin(plugin: object) -> None:
     if isinstance(plugin, type):
         raise PluginError(
             f"{plugin.__qualname__} is a plugin class, and a plugin is an instance; write {plugin.__qualname__}()"
         )
+    if isinstance(plugin, list | tuple | set | frozenset | dict):
+        raise PluginError(
+            f"a {type(plugin).__name__} is not a plugin: give its plugins one by one, as in register_plugins(A(), B()) "
+            "and session(plugins=[A(), B()])"
+        )
     if plugin is None or isinstance(plugin, str | bytes | int | float):
         raise PluginError(f"{plugin!r} is not a plugin; pass an object with methods marked @hook_impl")
-    marked = False
+    if isinstance(plugin, EagerlySpec):
+        name = type(plugin).__qualname__
+        raise PluginError(
+            f"{name} derives from EagerlySpec, which only documents the hooks; write `class {name}:` and in it the "
+            "hooks you need, each with @hook_impl above it"
+        )
+
+
+def _marked_methods(plugin: object) -> dict[str, Callable[..., Any]]:
+    """The methods of `plugin` that are marked as hooks, found without running its properties."""
+    hooks: dict[str, Callable[..., Any]] = {}
     for name in dir(plugin):
-        # On the type first: a property must not run because somebody registers its object.
-        method = inspect.getattr_static(plugin, name, None)
-        options = getattr(method, f"{PROJECT}_impl", None)
-        if options is None and isinstance(method, staticmethod | classmethod):
-            options = getattr(method.__func__, f"{PROJECT}_impl", None)
-        if options is not None:
-            marked = True
-            target = getattr(plugin, name)
-            if inspect.iscoroutinefunction(target) or inspect.isasyncgenfunction(target):
-                raise PluginError(
-                    f"{plugin_name(plugin)}.{name} is async, and hooks are called synchronously; write `def {name}` "
-                    "and hand slow work to a queue or a thread"
-                )
-            if inspect.isgeneratorfunction(target):
-                raise PluginError(
-                    f"{plugin_name(plugin)}.{name} is a generator function and would never run; hooks observe a call, "
-                    "they cannot surround it"
-                )
-        elif name in HOOKS and callable(getattr(plugin, name)):
+        attribute = inspect.getattr_static(plugin, name, None)
+        function = attribute.__func__ if isinstance(attribute, staticmethod | classmethod) else attribute
+        if getattr(function, f"{PROJECT}_impl", None) is not None:
+            hooks[name] = getattr(plugin, name)
+        elif name in HOOKS and callable(function):
             raise PluginError(
-                f"{plugin_name(plugin)}.{name} has the name of a hook but is not marked as one; write @hook_impl "
-                "above it"
+                f"{plugin_name(plugin)}.{name} has the name of a hook but is not marked as one; write @hook_impl above "
+                "it"
             )
-    if not marked:
+    if not hooks:
         raise PluginError(
             f"{plugin_name(plugin)} has no hooks; mark its methods with @hook_impl. The hooks are {', '.join(HOOKS)}"
         )
+    return hooks
 
 
-def _explain(plugin: object, error: pluggy.PluginValidationError) -> str:
-    """pluggy's complaint with the plugin named as its owner knows it, and the nearest hook or argument."""
+def _refuse_misuse(who: str, hook: str, method: Callable[..., Any]) -> None:
+    """Refuse a marked method that could not be called, or not with what it asks for."""
+    if hook not in HOOKS:
+        raise PluginError(f"{who}: there is no hook of that name; {_nearest(hook, HOOKS, 'the hooks are')}")
+    if inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method):
+        raise PluginError(
+            f"{who} is async, and hooks are called synchronously; write `def {hook}` and hand slow work to a queue "
+            "or a thread"
+        )
+    if inspect.isgeneratorfunction(method):
+        raise PluginError(
+            f"{who} is a generator function and would never run; hooks observe a call, they cannot surround it"
+        )
+    offered = [name for name in inspect.signature(getattr(EagerlySpec, hook)).parameters if name != "self"]
+    for parameter in inspect.signature(method).parameters.values():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise PluginError(
+                f"{who} takes {parameter}, which would stay empty: a hook gets the arguments it names. This one offers "
+                f"{', '.join(offered)}"
+            )
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            raise PluginError(
+                f"{who} takes {parameter.name!r} by keyword only, and hooks are called by position; remove the `*`"
+            )
+        if parameter.name in offered and parameter.default is not parameter.empty:
+            raise PluginError(
+                f"{who}: {parameter.name!r} has a default value, and would always have that; remove the default"
+            )
+        if parameter.name not in offered and parameter.default is parameter.empty:
+            raise PluginError(
+                f"{who} asks for {parameter.name!r}; {_nearest(parameter.name, offered, 'this hook offers')}"
+            )
+
+
+def _nearest(name: str, names: Sequence[str], otherwise: str) -> str:
     import difflib
 
-    for name in dir(plugin):
-        method = getattr(plugin, name, None)
-        if getattr(method, f"{PROJECT}_impl", None) is None:
-            continue
-        who = f"{plugin_name(plugin)}.{name}"
-        if name not in HOOKS:
-            near = difflib.get_close_matches(name, HOOKS, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else f"the hooks are {', '.join(HOOKS)}"
-            return f"{who}: there is no hook of that name; {hint}"
-        arguments = [p for p in inspect.signature(getattr(EagerlySpec, name)).parameters if p != "self"]
-        assert callable(method)
-        for argument in inspect.signature(method).parameters:
-            if argument not in arguments:
-                near = difflib.get_close_matches(argument, arguments, n=1, cutoff=0.5)
-                hint = f"did you mean {near[0]!r}? " if near else ""
-                return f"{who} asks for {argument!r}; {hint}this hook offers {', '.join(arguments)}"
-    return f"{plugin_name(plugin)}: {error}"
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    everything = f"{otherwise} {', '.join(names)}"
+    return f"did you mean {near[0]!r}? ({everything})" if near else everything
 
 
 def _compile(hook: str, implementations: Sequence[pluggy.HookImpl], strict: bool) -> CompiledHook:
+    """One function that calls `implementations` in turn, all of them whatever one raises.
+
+    What is logged and what is raised is decided here: an `Exception` is logged (raised if `strict`), anything else
+    (Ctrl-C) is raised, when every implementation has been called.
+    """
     moment = MOMENTS[hook]
     namespace: dict[str, Any] = {"failed": _hook_failed}
-    lines = []
+    lines = ["first = None"]
     if "duration" not in moment.given and any("duration" in each.argnames for each in implementations):
         lines.append("duration = call.elapsed")
-    if strict:
-        lines.append("first = None")
     for number, implementation in enumerate(implementations):
         namespace[f"run_{number}"] = implementation.function
-        namespace[f"plugin_{number}"] = implementation.plugin
+        namespace[f"plugin_{number}"] = implementation.plugin.plugin
         arguments = ", ".join(
             name if name in moment.given else _OF_THE_CALL.get(name, name) for name in implementation.argnames
         )
-        caught = (
-            "first = error_ if first is None else first" if strict else f"failed(plugin_{number}, {hook!r}, error_)"
-        )
-        lines += ["try:", f"    run_{number}({arguments})", "except Exception as error_:", f"    {caught}"]
-    if strict:
-        lines += ["if first is not None:", "    raise first"]
+        log = f"failed(plugin_{number}, {hook!r}, error_)"
+        lines += ["try:", f"    run_{number}({arguments})"]
+        if not strict:
+            lines += ["except Exception as error_:", f"    {log}"]
+        lines += ["except BaseException as error_:", "    if first is None:", "        first = error_", "    else:"]
+        lines += [f"        {log}"]
+    lines += ["if first is not None:", "    try:", "        raise first", "    finally:", "        first = None"]
     if moment.mid_life:
         lines = [
             "try:",
@@ -210,7 +244,7 @@ def _indented(lines: list[str]) -> list[str]:
     return [f"    {line}" for line in lines]
 
 
-def _hook_failed(plugin: object, hook: str, error: Exception) -> None:
+def _hook_failed(plugin: object, hook: str, error: BaseException) -> None:
     import logging
 
     logging.getLogger("eagerly.hooks").error(

@@ -33,7 +33,7 @@ def register_plugins(*plugins: object) -> None:
 
 
 def unregister_plugins(*plugins: object) -> None:
-    """Undo `register_plugins` for the sessions that are opened from now on.
+    """Undo `register_plugins` for the sessions that are opened from now on, outside of one that has the plugin.
 
     Raises:
         PluginError: One of them is not registered.
