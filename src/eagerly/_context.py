@@ -197,9 +197,13 @@ class TaskContext(TaskMetadata):
         self.ended = True
         if (hook := hooks.on_node_error) is not None:
             hook(self, error)
-        wrapped = self._wrapped(error)
-        if wrapped is not None:
-            raise wrapped from error
+        attempts = f"{self.attempt} attempt{'s' if self.attempt > 1 else ''}"
+        wrap = self._task.declaration.wrap_errors
+        if self._session.settings.wrap_errors if wrap is None else wrap:
+            raise self._task_error(error, attempts) from error
+        _add_note(
+            error, f"eagerly: task {self._task.declaration.name!r}", f"failed after {attempts} in {self.elapsed:.3g} s"
+        )
         return None
 
     def interrupt(self, error: BaseException) -> None:
@@ -280,22 +284,17 @@ class TaskContext(TaskMetadata):
         try:
             return retry.delay_after(self.attempt, error, elapsed=self.elapsed)
         except Exception as problem:
-            _add_note(error, f"eagerly: not retried, as Retry(on=...) failed: {type(problem).__name__}: {problem}")
+            _add_note(error, "eagerly: not retried:", f"Retry(on=...) failed with {type(problem).__name__}: {problem}")
             return None
 
-    def _wrapped(self, error: Exception) -> TaskError | None:
-        """What to raise instead of a final error, or None; then it gets a note of what was tried."""
-        task, elapsed = self._task.declaration, self.elapsed
-        attempts = f"{self.attempt} attempt{'s' if self.attempt > 1 else ''}"
-        if self._session.settings.wrap_errors if task.wrap_errors is None else task.wrap_errors:
-            return TaskError(
-                f"task {self.name!r} failed after {attempts} in {elapsed:.3g} s: {type(error).__name__}: {error}",
-                metadata=self,
-                attempts=self.attempt,
-                duration=elapsed,
-            )
-        _add_note(error, f"eagerly: task {task.name!r} failed after {attempts} in {elapsed:.3g} s")
-        return None
+    def _task_error(self, error: Exception, attempts: str) -> TaskError:
+        elapsed = self.elapsed
+        return TaskError(
+            f"task {self.name!r} failed after {attempts} in {elapsed:.3g} s: {type(error).__name__}: {error}",
+            metadata=self,
+            attempts=self.attempt,
+            duration=elapsed,
+        )
 
 
 def _reason(error: BaseException) -> Literal["cancelled", "interrupted", "closed"]:
@@ -307,13 +306,13 @@ def _reason(error: BaseException) -> Literal["cancelled", "interrupted", "closed
     return "interrupted"
 
 
-def _add_note(error: BaseException, note: str) -> None:
-    """Add `note`, in the place of an older one about the same task: some errors are raised again and again."""
-    subject = note.partition(" failed")[0]
+def _add_note(error: BaseException, subject: str, predicate: str) -> None:
+    """Add a note, in the place of an older one on the same subject: some errors are raised again and again."""
+    note = f"{subject} {predicate}"
     notes = getattr(error, "__notes__", None)
     if isinstance(notes, list):
         for index, old in enumerate(notes):
-            if isinstance(old, str) and old.partition(" failed")[0] == subject:
+            if isinstance(old, str) and old.startswith(f"{subject} "):
                 notes[index] = note
                 return
     with contextlib.suppress(Exception):  # a class of errors may refuse notes; it goes without
