@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TextIO
 
 from eagerly.plugins.text import format_duration, shorten
 
 if TYPE_CHECKING:
     from eagerly.plugins.tree import Call
 
-__all__ = ["Row", "describe", "draw", "mark_of", "rows_of", "to_ascii"]
+__all__ = ["Row", "describe", "draw", "mark_of", "needs_ascii", "rows_of", "to_ascii"]
 
 WIDEST_NAME: Final = 40
 """Characters that the column of names has at most, where lines are limited; what goes beyond is shortened."""
@@ -18,6 +18,7 @@ _MARKS: Final = {
     False: {"running": "●", "retrying": "↻", "ok": "✓", "failed": "✗", "cancelled": "–"},  # noqa: RUF001  # a dash is meant
     True: {"running": ">", "retrying": "~", "ok": "+", "failed": "x", "cancelled": "-"},
 }
+_URGENCY: Final = {"running": 0, "retrying": 0, "failed": 1, "ok": 2, "cancelled": 2}
 _BRANCHES: Final = {False: ("├─ ", "└─ ", "│  ", "   "), True: ("|- ", "`- ", "|  ", "   ")}
 
 
@@ -72,7 +73,7 @@ def rows_of(root: Call, *, siblings: int, ascii: bool = False) -> list[Row]:  # 
 def _shown(caller: Call, siblings: int) -> list[Call | str]:
     """The calls to show below `caller`, and a remark about the others. What runs or failed goes first."""
     calls = list(caller.children.values())
-    chosen = sorted(calls, key=lambda call: call.state in ("ok", "cancelled"))[:siblings]  # sorting is stable
+    chosen = sorted(calls, key=lambda call: _URGENCY[call.state])[:siblings]  # in its stable way
     kept = {id(call) for call in chosen}
     left_out = [call for call in calls if id(call) not in kept]
     count = caller.forgotten + len(left_out)
@@ -100,6 +101,15 @@ def draw(rows: list[Row], *, width: int | None = None, ascii: bool = False) -> l
         line = to_ascii(line) if ascii else line
         lines.append(line if width is None else shorten(line, width))
     return lines
+
+
+def needs_ascii(file: TextIO) -> bool:
+    """Whether the characters of our drawings are too much for the encoding of `file`."""
+    try:
+        "".join([*_MARKS[False].values(), *_BRANCHES[False], "…"]).encode(getattr(file, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def to_ascii(line: str) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, TextIO
 
 from eagerly import TaskMetadata, hook_impl
 from eagerly.errors import EagerlyError
-from eagerly.plugins.drawing import Row, describe, draw, mark_of, to_ascii
+from eagerly.plugins.drawing import Row, describe, draw, mark_of, needs_ascii, to_ascii
 from eagerly.plugins.text import format_duration
 from eagerly.plugins.tree import Call, CallTree
 
@@ -109,7 +109,7 @@ class _Lines:
     def __init__(self, file: TextIO, siblings: int) -> None:
         self._file: TextIO | None = file
         self._siblings = siblings
-        self._ascii = not _can_write(file)
+        self._ascii = needs_ascii(file)
         self._told: dict[UUID | None, int] = {}  # by caller, while that runs: calls that did not fail
 
     def tell(self, call: Call) -> None:
@@ -171,7 +171,7 @@ class _Display:
         self._console: Console = Console(file=file, force_terminal=True, no_color=colourless, highlight=False)
         self._styles = {} if colourless else _STYLES
         self._rows = rows
-        self._ascii = not _can_write(file)
+        self._ascii = needs_ascii(file)
         self._live: Live | None = None
         self._lock = threading.Lock()
 
@@ -229,12 +229,3 @@ def _is_terminal(file: object) -> bool:
         return bool(file.isatty()) and os.environ.get("TERM") != "dumb"  # type: ignore[attr-defined]
     except (AttributeError, ValueError):  # None, as under pythonw, or closed
         return False
-
-
-def _can_write(file: TextIO) -> bool:
-    """Whether the characters of our drawings can be written to `file`."""
-    try:
-        "├└│✓✗●↻–…".encode(getattr(file, "encoding", None) or "utf-8")  # noqa: RUF001
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -1,0 +1,85 @@
+"""What ``eagerly demo`` does: runs the pipeline and prints what it found and what ran.
+
+The pipeline itself is in `eagerly.demo.pipeline`; it does not know that it is being watched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sys
+from typing import Final, TextIO
+
+from eagerly import session
+from eagerly.demo.pipeline import Survey, Table, Trip, survey_airports
+from eagerly.plugins.drawing import needs_ascii
+from eagerly.plugins.text import summarise
+from eagerly.plugins.tree import CallTree
+
+__all__ = ["main"]
+
+INTERRUPTED: Final = 130  # what a shell reports of a program that Ctrl-C has ended
+
+HONESTLY: Final = """
+(The refusals that fetch_hemispheres met are simulated. The timeout is real:
+loneliest_by_brute_force is too slow, and the pipeline went on with a faster way.)"""
+
+
+def main(*, out: TextIO | None = None) -> int:
+    """Run the demo and print its report to `out`, by default `sys.stdout`.
+
+    Returns:
+        The exit code: 0, or 130 if Ctrl-C was pressed. What fails is raised, after the tree of what ran until then.
+    """
+    out = out or sys.stdout
+    tree = CallTree(summarise=_in_a_few_words)
+    remark = ""
+    try:
+        with session(plugins=[tree], name="demo"):
+            survey = asyncio.run(survey_airports())
+        print(_findings(survey), file=out)
+        remark = HONESTLY
+    except KeyboardInterrupt:
+        print("\nInterrupted.", file=out)
+        return INTERRUPTED
+    finally:
+        print(_what_ran(tree, out), remark, sep="", file=out)
+    return 0
+
+
+def _in_a_few_words(result: object) -> str:
+    return str(result) if isinstance(result, Survey | Table | Trip) else summarise(result)
+
+
+def _findings(survey: Survey) -> str:
+    table, loneliest = survey.table, survey.loneliest
+    facts = {
+        "Most airports": ", ".join(f"{state} {count}" for state, count in survey.by_state),
+        "Northernmost": f"{survey.northernmost} ({survey.northernmost.latitude:.1f} degrees north)",
+        **{f"Farthest from {trip.start.code}": f"{trip.end} ({trip.km:,.0f} km)" for trip in survey.farthest},
+        "Loneliest": f"{loneliest.start} ({loneliest.km:,.0f} km to the nearest)",
+    }
+    return "\n".join(
+        [
+            f"US airports: {table.rows:,} rows, {len(table.airports):,} of use, {table.corrected} in the wrong hemisphere",
+            "",
+            *(f"  {what:<18} {answer}" for what, answer in facts.items()),
+        ]
+    )
+
+
+def _what_ran(tree: CallTree, out: TextIO) -> str:
+    calls = [call for _, call in tree.walk()]
+    retries = sum(call.attempts - 1 for call in calls)
+    failed = sum(call.state == "failed" for call in calls)
+    width = shutil.get_terminal_size().columns if out.isatty() else None
+    return "\n".join(
+        [
+            "",
+            "What ran: name, duration, attempts and items, result or error",
+            "",
+            tree.render(width=width, ascii=needs_ascii(out)),
+            "",
+            f"{len(calls)} calls, {retries} retries, {failed} failed",
+        ]
+    )
