@@ -1,0 +1,346 @@
+"""Writes what the documentation takes from the code: docs/reference/*.md and the picture of the life of a call.
+
+``python docs/generate.py`` writes; ``python docs/generate.py --check`` only says which pages are out of date. The words
+come from docstrings, the tables and the picture from the literals that the library itself reads: to change a page, change those.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from eagerly import Settings
+from eagerly._life import LIFE, mermaid
+from eagerly._sentinel import UNSET
+from eagerly.hooks import EagerlySpec
+
+__all__ = ["pages"]
+
+DOCS = Path(__file__).parent
+LIFE_PAGE = DOCS / "explanation" / "life-of-a-call.md"
+
+MODULES = {
+    "eagerly": "The library",
+    "eagerly.errors": "Errors",
+    "eagerly.testing": "Testing",
+    "eagerly.plugins": "Plugins",
+    "eagerly.typing": "Types",
+}
+PLUGINS = ("eagerly.plugins.logging", "eagerly.plugins.progress", "eagerly.plugins.tree")
+
+GROUPS = {
+    "Tasks": ["task", "Task", "SyncTask", "AsyncTask", "SyncTaskStream", "AsyncTaskStream", "Retry", "abandoned_bodies"],
+    "Sessions": ["session", "async_session", "SessionContext", "current_session", "Settings", "Clock"],
+    "Calls": ["current_task", "TaskContext", "TaskMetadata", "ContextExecutor"],
+    "Workflows": ["workflow", "Workflow", "SyncWorkflow", "AsyncWorkflow"],
+    "Hooks": ["hook_impl", "register_plugins"],
+}
+
+FOR_DRIVERS = {
+    "SessionContext": {"close"},
+    "TaskContext": {"cancel", "clock", "deliver", "fail", "interrupt", "request_stop", "start", "succeed", "timed_attempt"},
+}
+"""Methods that are public between the modules of the library and no business of its users."""
+
+COMMANDS = ((), ("demo",), ("list",), ("describe",), ("run",), ("config",))
+
+SECTION = re.compile(r"(Args|Attributes|Raises|Returns|Yields|Examples?):")
+ITEM = re.compile(r"(\*{0,2}\w+(?:, \w+)*): (.*)")
+HEADER = "<!-- Written by docs/generate.py; to change it, change the docstrings. -->\n"
+
+
+# Docstrings
+
+
+def rendered(documentation: str) -> str:
+    """A docstring with sections in the style of this project, as Markdown."""
+    out: list[str] = []
+    for title, lines in _sections(inspect.cleandoc(documentation).splitlines()):
+        if title is None:
+            out += [*lines, ""]
+        elif title.startswith("Example"):
+            out += ["```pycon", *lines, "```", ""]
+        else:
+            label = {"Args": "Arguments"}.get(title, title)
+            out += [f"**{label}**", "", *_items(lines), ""]
+    return "\n".join(out).strip() + "\n"
+
+
+def _sections(lines: list[str]) -> Iterator[tuple[str | None, list[str]]]:
+    title: str | None = None
+    body: list[str] = []
+    for line in lines:
+        found = SECTION.fullmatch(line)
+        ends = title is not None and line and not line.startswith(" ")
+        if found or ends:
+            yield title, _trimmed(body)
+            title, body = (found[1] if found else None), ([] if found else [line])
+        else:
+            body.append(line)
+    yield title, _trimmed(body)
+
+
+def _trimmed(lines: list[str]) -> list[str]:
+    return inspect.cleandoc("\n".join(["", *lines])).splitlines()
+
+
+def _items(lines: list[str]) -> Iterator[str]:
+    items: list[str] = []
+    for line in lines:
+        found = None if line.startswith(" ") else ITEM.fullmatch(line)
+        if found:
+            items.append(f"- `{found[1]}`: {found[2]}")
+        elif items:
+            items[-1] += f" {line.strip()}"
+        else:
+            items.append(line)
+    return iter(items)
+
+
+def signature(name: str, value: Any) -> str:
+    """How to call `value`, with the private ways of saying "not given" left out."""
+    if inspect.isfunction(value) and "self" in inspect.signature(value).parameters:
+        parameters = list(inspect.signature(value).parameters.values())[1:]
+    else:
+        parameters = list(inspect.signature(value).parameters.values())
+    keywords_follow = any(each.name == "args" and each.annotation == "Any" for each in parameters)
+    shown: list[str] = []
+    last = None
+    for each in parameters:
+        if each.name in ("unknown", "other") or (each.name == "args" and each.annotation == "Any" and keywords_follow):
+            continue
+        if last is not None and last.kind is each.POSITIONAL_ONLY and each.kind is not each.POSITIONAL_ONLY:
+            shown.append("/")
+        if each.kind is each.KEYWORD_ONLY and "*" not in shown and not any(s.startswith("*") for s in shown):
+            shown.append("*")
+        shown.append(_parameter(each))
+        last = each
+    if last is not None and last.kind is last.POSITIONAL_ONLY:
+        shown.append("/")
+    short = f"{name}({', '.join(shown)})"
+    if len(short) <= 100:
+        return short
+    return "\n".join([f"{name}(", *(f"    {each}," for each in shown), ")"])
+
+
+def _parameter(each: inspect.Parameter) -> str:
+    star = {each.VAR_POSITIONAL: "*", each.VAR_KEYWORD: "**"}.get(each.kind, "")
+    text = f"{star}{each.name}"
+    annotation = re.sub(r"\s*\|\s*UnsetType", "", str(each.annotation))
+    if each.annotation is not each.empty and annotation not in ("Any", "typing.Any"):
+        text += f": {annotation}"
+    if each.default is each.empty:
+        return text
+    default = each.default
+    written = "..." if default is UNSET else getattr(default, "__qualname__", None) or repr(default)
+    return f"{text} = {written}" if ":" in text else f"{text}={written}"
+
+
+# Pages
+
+
+def entry(name: str, value: Any, level: int = 3) -> Iterator[str]:
+    """One public name: heading, signature, docstring, members."""
+    yield f"{'#' * level} `{name}`\n"
+    documentation = (value.__doc__ if inspect.isclass(value) else inspect.getdoc(value)) or ""
+    if not inspect.isclass(value) or "Args:" in documentation:
+        yield f"```text\n{signature(name, value)}\n```\n"
+    else:
+        bases = [base.__name__ for base in value.__bases__ if _is_shown_base(base)]
+        if bases:
+            yield f"Base: {', '.join(f'`{base}`' for base in bases)}.\n"
+    yield rendered(documentation)
+    if inspect.isclass(value):
+        for member, what in _members(value):
+            if isinstance(what, property):
+                yield f"{'#' * (level + 1)} `{name}.{member}`\n"
+            else:
+                yield f"{'#' * (level + 1)} `{name}.{member}()`\n"
+                yield f"```text\n{signature(member, what)}\n```\n"
+            yield rendered(inspect.getdoc(what) or "")
+
+
+def _is_shown_base(base: type) -> bool:
+    return base is not object and not base.__name__.startswith("_") and base.__name__ not in ("Generic", "Protocol")
+
+
+def _members(cls: type) -> Iterator[tuple[str, Any]]:
+    for name, what in vars(cls).items():
+        if name.startswith("_") or name in FOR_DRIVERS.get(cls.__name__, ()):
+            continue
+        if isinstance(what, classmethod | staticmethod):
+            what = what.__func__
+        if (inspect.isfunction(what) or isinstance(what, property)) and inspect.getdoc(what):
+            yield name, what
+
+
+def page_of_library() -> str:
+    import eagerly
+
+    grouped = [name for names in GROUPS.values() for name in names]
+    assert sorted(grouped) == eagerly.__all__, "a public name belongs to one group of docs/generate.py"
+    out = [HEADER, "# `eagerly`\n", rendered(eagerly.__doc__ or ""), _opening("eagerly")]
+    for title, names in GROUPS.items():
+        out.append(f"## {title}\n")
+        for name in names:
+            if name == "async_session":
+                out += ["### `async_session`\n", "The same object as `session`: `async with async_session():`.\n"]
+            else:
+                out += entry(name, getattr(eagerly, name))
+    return _joined(out)
+
+
+def page_of_module(name: str) -> str:
+    module = importlib.import_module(name)
+    out = [HEADER, f"# `{name}`\n", rendered(module.__doc__ or "")]
+    body = [part for each in module.__all__ for part in entry(each, getattr(module, each), level=2)]
+    if any(">>>" in part for part in body):
+        out.append(_opening("eagerly", name))
+    return _joined([*out, *body])
+
+
+def page_of_plugins() -> str:
+    package = importlib.import_module("eagerly.plugins")
+    out = [HEADER, "# `eagerly.plugins`\n", rendered(package.__doc__ or ""), _opening("eagerly", *PLUGINS)]
+    for name in PLUGINS:
+        module = importlib.import_module(name)
+        out += [f"## `{name}`\n", rendered(module.__doc__ or "")]
+        for each in module.__all__:
+            out += entry(each, getattr(module, each))
+    return _joined(out)
+
+
+def page_of_hooks() -> str:
+    import eagerly.hooks
+
+    hooks = {name: what for name, what in vars(EagerlySpec).items() if not name.startswith("_")}
+    table = ["| hook | arguments |", "|---|---|"]
+    for name, what in hooks.items():
+        arguments = [each for each in inspect.signature(what).parameters if each != "self"]
+        table.append(f"| [`{name}`](#{name}) | {', '.join(f'`{each}`' for each in arguments)} |")
+    out = [HEADER, "# `eagerly.hooks`\n", rendered(eagerly.hooks.__doc__ or ""), _opening("eagerly.hooks")]
+    out += ["## The hooks, in the order of a call\n", rendered(EagerlySpec.__doc__ or ""), "\n".join(table) + "\n"]
+    for name, what in hooks.items():
+        out += [f"### `{name}`\n", rendered(inspect.getdoc(what) or "")]
+    out.append("## Functions\n")
+    for name in eagerly.hooks.__all__:
+        if name != "EagerlySpec":
+            out += entry(name, getattr(eagerly.hooks, name))
+    return _joined(out)
+
+
+def page_of_settings() -> str:
+    described: dict[str, str] = {}
+    for title, lines in _sections(inspect.cleandoc(Settings.__doc__ or "").splitlines()):
+        if title == "Args":
+            for item in _items(lines):
+                name, _, text = item.removeprefix("- `").partition("`: ")
+                described[name] = re.sub(r" *Default: \w+\.", "", text)
+    defaults = Settings()
+    rows = ["| setting | environment | default | meaning |", "|---|---|---|---|"]
+    for field in dataclasses.fields(Settings):
+        default = str(getattr(defaults, field.name)).lower()
+        variable = f"EAGERLY_{field.name.upper()}"
+        rows.append(f"| `{field.name}` | `{variable}` | `{default}` | {described[field.name]} |")
+    return _joined(
+        [
+            HEADER,
+            "# Settings\n",
+            "Each is a field of `Settings`, a key of the table `[tool.eagerly]` in pyproject.toml and a variable of the environment. "
+            "[Configure a program](../how-to/configure.md) shows the ways side by side.\n",
+            "\n".join(rows) + "\n",
+            "## `Settings`\n",
+            rendered(Settings.__doc__ or "").replace(">>> Settings", ">>> from eagerly import Settings\n>>> Settings", 1),
+        ]
+    )
+
+
+def page_of_command_line() -> str:
+    out = [HEADER, "# The command line\n", "`python -m eagerly` is the same as `eagerly`.\n"]
+    environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1"}
+    for command in COMMANDS:
+        words = ["eagerly", *command]
+        help_text = subprocess.run(
+            [sys.executable, "-m", *words, "--help"], capture_output=True, text=True, check=True, env=environment
+        ).stdout
+        out += [f"## `{' '.join(words)}`\n", f"```text\n{help_text.rstrip()}\n```\n"]
+    return _joined(out)
+
+
+def page_of_contents(written: Iterable[str]) -> str:
+    titles = {
+        "eagerly.md": "`eagerly`: tasks, sessions, calls, workflows",
+        "hooks.md": "`eagerly.hooks`: every moment in the life of a call",
+        "errors.md": "`eagerly.errors`: errors and warnings",
+        "testing.md": "`eagerly.testing`: for tests of code that uses tasks",
+        "plugins.md": "`eagerly.plugins`: the plugins that come with the library",
+        "typing.md": "`eagerly.typing`: protocols",
+        "settings.md": "Settings",
+        "command-line.md": "The command line",
+    }
+    assert sorted(written) == sorted(titles), "every page of the reference has a title"
+    lines = [f"- [{title}]({name})" for name, title in titles.items()]
+    return _joined([HEADER, "# Reference\n", "\n".join(lines) + "\n"])
+
+
+def page_of_life() -> str:
+    """The page on the life of a call, with what stands between its markers renewed."""
+    rows = ["| state | hook | next state |", "|---|---|---|"]
+    for state, moves in LIFE.items():
+        rows += [f"| {state} | `{hook}` | {target} |" for hook, target in moves.items()]
+    text = _between(LIFE_PAGE.read_text(encoding="utf-8"), "picture", f"```mermaid\n{mermaid()}\n```")
+    return _between(text, "table", "\n".join(rows))
+
+
+def _between(text: str, marker: str, content: str) -> str:
+    begin, end = f"<!-- {marker}: begin, written by docs/generate.py -->", f"<!-- {marker}: end -->"
+    pattern = re.compile(f"{re.escape(begin)}\n.*?{re.escape(end)}", re.S)
+    assert pattern.search(text), f"the markers {begin} and {end} are missing"
+    return pattern.sub(lambda _: f"{begin}\n\n{content}\n\n{end}", text)
+
+
+def _opening(*modules: str) -> str:
+    imports = "\n".join(f">>> from {module} import *" for module in modules)
+    return f"The examples on this page start with\n\n```pycon\n{imports}\n```\n"
+
+
+def _joined(parts: Iterable[str]) -> str:
+    return "\n".join(part.rstrip("\n") + "\n" for part in parts)
+
+
+def pages() -> dict[Path, str]:
+    """Every page that is written, wholly or between markers, with what it should contain."""
+    reference = {
+        "eagerly.md": page_of_library(),
+        "hooks.md": page_of_hooks(),
+        "errors.md": page_of_module("eagerly.errors"),
+        "testing.md": page_of_module("eagerly.testing"),
+        "plugins.md": page_of_plugins(),
+        "typing.md": page_of_module("eagerly.typing"),
+        "settings.md": page_of_settings(),
+        "command-line.md": page_of_command_line(),
+    }
+    reference["README.md"] = page_of_contents(reference)
+    return {**{DOCS / "reference" / name: text for name, text in reference.items()}, LIFE_PAGE: page_of_life()}
+
+
+def main(arguments: list[str]) -> int:
+    stale = {path: text for path, text in pages().items() if not path.exists() or path.read_text("utf-8") != text}
+    for path, text in stale.items():
+        if "--check" not in arguments:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        print(f"{path.relative_to(DOCS.parent)} {'is out of date' if '--check' in arguments else 'written'}")
+    return 1 if stale and "--check" in arguments else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
