@@ -1,0 +1,138 @@
+"""The command line ``eagerly``: which commands there are, and what the exit code of each ending is.
+
+Only results go to standard output; everything that is said about them goes to standard error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from eagerly import __version__
+from eagerly.cli._catalog import catalog, description
+from eagerly.cli._config import settings_table
+from eagerly.cli._loading import find_workflow, load_module, split_target
+from eagerly.cli._parser import CommandEnd, CommandParser
+from eagerly.cli._running import run_workflow
+from eagerly.cli._traceback import ModuleFailedError
+from eagerly.errors import EagerlyError, WorkflowNotFoundError
+
+__all__ = ["main"]
+
+OK: Final = 0
+FAILED: Final = 1
+WRONG_USAGE: Final = 2
+INTERRUPTED: Final = 130  # as a shell reports a program that SIGINT has ended
+PIPE_CLOSED: Final = 141  # the same for SIGPIPE
+
+EPILOG: Final = """\
+exit codes:
+  0    it worked
+  1    the workflow failed, or its module cannot be imported: see the traceback
+  2    the command cannot work as it was written: see what to write instead
+  130  interrupted (Ctrl-C)
+"""
+MODULE: Final = "dotted name or path of a Python file; what is in the current folder can be imported"
+WORKFLOW: Final = (
+    "MODULE:NAME, as in flows.weather:report or flows/weather.py:report; the name may be left out where the module has "
+    "one workflow"
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: What stands after ``eagerly``. Default: the arguments of this process.
+
+    Returns:
+        The exit code. A `SystemExit` that a workflow raises passes through.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _obey(words)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        _forget_stdout()
+        return PIPE_CLOSED
+    except CommandEnd as end:
+        return end.code
+    except ModuleFailedError as error:
+        sys.stderr.write(error.traceback)
+        return FAILED
+    except EagerlyError as error:
+        _complain(f"error: {error}")
+        return WRONG_USAGE
+    return code
+
+
+def _parser() -> CommandParser:
+    parser = CommandParser(
+        prog="eagerly", description="Run workflows: functions that are marked with @workflow.", epilog=EPILOG
+    )
+    parser.add_argument("--version", action="version", version=f"eagerly {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, title="commands")
+
+    def command(name: str, summary: str, usage: str = "") -> CommandParser:
+        return commands.add_parser(
+            name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", usage=f"eagerly {name}{usage}"
+        )
+
+    command("list", "show the workflows of a module", " MODULE").add_argument("module", metavar="MODULE", help=MODULE)
+    describe = command("describe", "show what a workflow does and takes", " MODULE:NAME")
+    run = command("run", "run a workflow and print its result", " MODULE:NAME [--PARAMETER VALUE ...]")
+    for each in (describe, run):
+        each.add_argument("target", metavar="MODULE:NAME", help=WORKFLOW)
+    run.epilog = "`eagerly run MODULE:NAME --help` shows the parameters of a workflow."
+    command("config", "show every setting and where its value comes from")
+    command("demo", "run a small pipeline on real data that comes with the package")
+    return parser
+
+
+def _obey(words: list[str]) -> int:
+    # What follows the target of `run` is for the workflow, options that look like ours included.
+    own, of_workflow = (words[:2], words[2:]) if words[:1] == ["run"] else (words, [])
+    options = _parser().parse_args(own)
+    match options.command:
+        case "list":
+            return _list(options.module)
+        case "describe":
+            sys.stdout.write(description(find_workflow(options.target), options.target))
+        case "run":
+            return run_workflow(find_workflow(options.target), options.target, of_workflow)
+        case "config":
+            sys.stdout.write(settings_table())
+        case "demo":
+            # By name, as whoever runs a workflow should not wait for the demo to be imported.
+            return int(importlib.import_module("eagerly.demo").main())
+        case _:
+            pass  # the parser knows no others
+    return OK
+
+
+def _list(target: str) -> int:
+    module, name = split_target(target)
+    if name:
+        raise WorkflowNotFoundError(f"`list` takes a module; write `eagerly describe {target}` for one workflow")
+    text = catalog(load_module(module))
+    sys.stdout.write(text)
+    if not text:
+        _complain(f"there are no workflows in {module}; mark a function with @workflow")
+    return OK
+
+
+def _complain(message: str) -> None:
+    sys.stderr.write(f"eagerly: {message}\n")
+
+
+def _forget_stdout() -> None:
+    """Nobody reads standard output any more; let the interpreter not find that out again when it flushes at exit."""
+    with contextlib.suppress(OSError, ValueError):  # not every stdout has a file descriptor
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
