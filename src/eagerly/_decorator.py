@@ -2,64 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from datetime import timedelta
-from typing import Any, ParamSpec, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, overload
 
 from eagerly._declaration import DEFAULTS, only_given, refuse_unknown, unsupported_on_streams
 from eagerly._retry import Retry
 from eagerly._sentinel import UNSET, UnsetType
 from eagerly._tasks import AsyncTask, AsyncTaskStream, SyncTask, SyncTaskStream, make_task
 
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
+
 __all__ = ["task"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Resource = TypeVar("Resource", bound="AbstractContextManager[Any] | AbstractAsyncContextManager[Any]")
+
+
+class TaskOptions(TypedDict, total=False):
+    """What ``task(...)`` takes besides a function."""
+
+    name: str | None
+    description: str | None
+    retries: int | Retry
+    timeout: float | timedelta | None
+    tags: Iterable[str]
+    wrap_errors: bool | None
+
+
+# Type checkers do not see the kind of a function, only what it returns. In this order: what is a context manager is a
+# result like any other, even if it iterates (an open file is an Iterator of lines); then the kinds that have a result
+# type of their own, which for generators includes Iterator; then everything else. Awaitable has no line on purpose: a
+# function annotated with it may be of either kind, and SyncTask[P, Awaitable[R]] is right about the call of both.
 
 
 class TaskDecorator(Protocol):
     """What ``task(...)`` without a function returns: turns a function into the task of its kind."""
 
     @overload
-    def __call__(self, func: Callable[P, AsyncGenerator[R, Any]], /) -> AsyncTaskStream[P, R]: ...
+    def __call__(self, func: Callable[P, Resource], /) -> SyncTask[P, Resource]: ...
     @overload
     def __call__(self, func: Callable[P, AsyncIterator[R]], /) -> AsyncTaskStream[P, R]: ...
-    @overload
-    def __call__(self, func: Callable[P, Generator[R, Any, Any]], /) -> SyncTaskStream[P, R]: ...
     @overload
     def __call__(self, func: Callable[P, Iterator[R]], /) -> SyncTaskStream[P, R]: ...
     @overload
     def __call__(self, func: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
     @overload
-    def __call__(self, func: Callable[P, Awaitable[R]], /) -> AsyncTask[P, R]: ...
-    @overload
     def __call__(self, func: Callable[P, R], /) -> SyncTask[P, R]: ...
 
 
 @overload
-def task(func: Callable[P, AsyncGenerator[R, Any]], /) -> AsyncTaskStream[P, R]: ...
+def task(func: Callable[P, Resource], /, **options: Unpack[TaskOptions]) -> SyncTask[P, Resource]: ...
 @overload
-def task(func: Callable[P, AsyncIterator[R]], /) -> AsyncTaskStream[P, R]: ...
+def task(func: Callable[P, AsyncIterator[R]], /, **options: Unpack[TaskOptions]) -> AsyncTaskStream[P, R]: ...
 @overload
-def task(func: Callable[P, Generator[R, Any, Any]], /) -> SyncTaskStream[P, R]: ...
+def task(func: Callable[P, Iterator[R]], /, **options: Unpack[TaskOptions]) -> SyncTaskStream[P, R]: ...
 @overload
-def task(func: Callable[P, Iterator[R]], /) -> SyncTaskStream[P, R]: ...
+def task(func: Callable[P, Coroutine[Any, Any, R]], /, **options: Unpack[TaskOptions]) -> AsyncTask[P, R]: ...
 @overload
-def task(func: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
+def task(func: Callable[P, R], /, **options: Unpack[TaskOptions]) -> SyncTask[P, R]: ...
 @overload
-def task(func: Callable[P, Awaitable[R]], /) -> AsyncTask[P, R]: ...
-@overload
-def task(func: Callable[P, R], /) -> SyncTask[P, R]: ...
-@overload
-def task(
-    *,
-    name: str | None = ...,
-    description: str | None = ...,
-    retries: int | Retry = ...,
-    timeout: float | timedelta | None = ...,
-    tags: Iterable[str] = ...,
-    wrap_errors: bool | None = ...,
-) -> TaskDecorator: ...
+def task(**options: Unpack[TaskOptions]) -> TaskDecorator: ...
 
 
 def task(
@@ -112,7 +117,11 @@ def task(
     if func is not None:
         return _decorate(func, options, unknown)
     refuse_unknown("task", (name for name in unknown if name != "cache"), DEFAULTS)
-    return lambda func, /: _decorate(func, options, unknown)
+
+    def decorate(func: Any, /) -> Any:
+        return _decorate(func, options, unknown)
+
+    return decorate
 
 
 def _decorate(func: Any, options: dict[str, Any], unknown: dict[str, Any]) -> Any:

@@ -52,7 +52,8 @@ class ContextExecutor:
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """As `Executor.submit`; `fn` runs in a copy of the context of this call."""
-        return self._executor.submit(contextvars.copy_context().run, fn, *args, **kwargs)
+        run = contextvars.copy_context().run
+        return self._executor.submit(run, fn, *args, **kwargs)  # type: ignore[arg-type]  # mypy: a ParamSpec inside another
 
     def map(
         self, fn: Callable[..., T], /, *iterables: Iterable[Any], timeout: float | None = None, chunksize: int = 1

@@ -72,7 +72,7 @@ class TaskMetadata(Identity):
     @property
     def inputs(self) -> dict[str, Any]:
         if self._inputs is None:
-            self._inputs = self._task.bind(*self._args, **self._kwargs)
+            self._inputs = self._task.bind(*self._args, **self._kwargs)  # type: ignore[misc]  # TaskContext has a __dict__
         return self._inputs
 
     @property

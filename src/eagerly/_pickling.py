@@ -34,7 +34,7 @@ def reduce_decorated(decorated: Any, func: Callable[..., Any], state: tuple[Any,
 
     _inside.cloudpickle = True
     try:
-        return _loads, (cloudpickle.dumps(decorated),)
+        return _loads, (cloudpickle.dumps(decorated),)  # pyright: ignore[reportUnknownMemberType]  # untyped
     finally:
         _inside.cloudpickle = False
 

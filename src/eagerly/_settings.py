@@ -96,7 +96,7 @@ def resolve_settings(
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    found = {}
+    found: dict[str, Any] = {}
     for variable in environment:
         if not variable.startswith(PREFIX):
             continue
@@ -133,7 +133,7 @@ def _read_pyproject(path: str) -> dict[str, Any]:
 
     try:
         with open(path, "rb") as file:
-            table = tomllib.load(file).get("tool", {}).get("eagerly", {})
+            table: dict[str, Any] = tomllib.load(file).get("tool", {}).get("eagerly", {})
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"{path} cannot be read: {error}") from error
     if not isinstance(table, dict):

@@ -20,7 +20,8 @@ def warn(message: str, category: type[Warning] = EagerlyWarning) -> None:
 
 def user_frame() -> tuple[FrameType | None, int]:
     """The nearest caller outside this package and `contextlib`, and its `stacklevel` for whoever asks."""
-    level, frame = 0, sys._getframe()
+    level = 0
+    frame: FrameType | None = sys._getframe()
     while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in (_PACKAGE, "contextlib"):
-        frame, level = frame.f_back, level + 1  # type: ignore[assignment]  # None ends the loop
+        frame, level = frame.f_back, level + 1
     return frame, level

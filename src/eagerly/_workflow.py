@@ -55,6 +55,10 @@ class Workflow(LooksLikeFunction, Generic[P, R]):
         """Whether calling it gives a coroutine."""
         return isinstance(self, AsyncWorkflow)
 
+    if TYPE_CHECKING:
+
+        def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Any: ...
+
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         get = getattr(type(self.func), "__get__", None)
         if instance is None or get is None or (func := get(self.func, instance, owner)) is self.func:
@@ -65,7 +69,7 @@ class Workflow(LooksLikeFunction, Generic[P, R]):
         return reduce_decorated(self, self.func, (self.func, self.name, self.description))
 
     def _restore(self, func: Callable[..., Any], name: str | None, description: str | None) -> None:
-        Workflow.__init__(self, func, name, description)
+        Workflow.__init__(self, func, name, description)  # pyright: ignore[reportUnknownMemberType]  # P, R
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r} of {self.__module__}.{self.__qualname__}>"
@@ -130,9 +134,13 @@ def workflow(func: Any = None, /, *, name: str | None = None, description: str |
         3
     """
     refuse_unknown("workflow", unknown, OPTIONS)
-    if func is None:
-        return lambda func, /: _make(func, name, description)
-    return _make(func, name, description)
+    if func is not None:
+        return _make(func, name, description)
+
+    def decorate(func: Any, /) -> Workflow[..., Any]:
+        return _make(func, name, description)
+
+    return decorate
 
 
 def _make(func: Any, name: str | None, description: str | None) -> Workflow[..., Any]:
