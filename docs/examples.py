@@ -33,13 +33,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Block", "blocks_of", "run_page"]
+__all__ = ["LANGUAGES", "Block", "blocks_of", "run_page"]
 
-FENCE = re.compile(r"^(?P<indent> *)```(?P<language>[\w-]+)?(?P<rest>[^\n`]*)\n(?P<code>.*?)^(?P=indent)```$", re.M | re.S)
+FENCE = re.compile(
+    r"^(?P<indent> *)```(?P<language>[\w-]+)?(?P<rest>[^\n`]*)\n(?P<code>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL
+)
 FILE_NAME = re.compile(r"# ([\w./-]+\.(?:py|toml|txt|csv))\n")
 NOT_RUN = re.compile(r'not-run="([^"]+)"')
 MATCHING = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 TEXT = ("text", "mermaid")
+LANGUAGES = ("python", "output", "pycon", "console", "toml", *TEXT)
 
 
 class Block(NamedTuple):
@@ -71,7 +74,7 @@ def blocks_of(page: str, text: str) -> list[Block]:
     return blocks
 
 
-class _Failed(Exception):
+class ExampleError(Exception):
     """An example does not do what the page says."""
 
 
@@ -93,7 +96,9 @@ class _Page:
         elif block.language not in TEXT:
             act = getattr(self, f"run_{block.language}", None)
             if act is None:
-                raise _Failed(f"a block is one of python, output, pycon, console, toml, text; not {block.language!r}")
+                raise ExampleError(
+                    f"a block is one of python, output, pycon, console, toml, text; not {block.language!r}"
+                )
             act(block)
 
     def run_python(self, block: Block) -> None:
@@ -104,7 +109,7 @@ class _Page:
 
     def run_output(self, block: Block) -> None:
         if self.printed is None:
-            raise _Failed("there is no python block before this output")
+            raise ExampleError("there is no python block before this output")
         _compare(block.code, self.printed)
         self.printed = None
 
@@ -115,12 +120,12 @@ class _Page:
         failures, attempts = runner.run(test, out=said.write, clear_globs=False)
         vars(self.module).update(test.globs)
         if failures or not attempts:
-            raise _Failed(said.getvalue() or "there is no example in it")
+            raise ExampleError(said.getvalue() or "there is no example in it")
 
     def run_console(self, block: Block) -> None:
-        steps = re.split(r"^\$ ", block.code.replace("\\\n", " "), flags=re.M)
+        steps = re.split(r"^\$ ", block.code.replace("\\\n", " "), flags=re.MULTILINE)
         if steps[0] or len(steps) == 1:
-            raise _Failed("a console block starts with `$ `")
+            raise ExampleError("a console block starts with `$ `")
         for step in steps[1:]:
             command, _, shown = step.partition("\n")
             done = subprocess.run(
@@ -134,7 +139,7 @@ class _Page:
                 check=False,
             )
             if done.returncode:
-                raise _Failed(f"`{command}` ended with {done.returncode}:\n{done.stdout}")
+                raise ExampleError(f"`{command}` ended with {done.returncode}:\n{done.stdout}")
             if shown.strip():
                 _compare(shown, done.stdout)
 
@@ -146,7 +151,7 @@ def _compare(shown: str, printed: str) -> None:
     checker = doctest.OutputChecker()
     if not checker.check_output(shown, printed, MATCHING):
         example = doctest.Example("", shown)
-        raise _Failed(checker.output_difference(example, printed, MATCHING))
+        raise ExampleError(checker.output_difference(example, printed, MATCHING))
 
 
 def _is_source(entry: str) -> bool:
@@ -188,7 +193,7 @@ def run_page(path: Path) -> str | None:
             for block in blocks:
                 try:
                     page.run(block)
-                except _Failed as failed:
+                except ExampleError as failed:
                     return f"{block.place}: {failed}"
                 except BaseException:
                     return f"{block.place}:\n{traceback.format_exc()}"

@@ -1,7 +1,8 @@
 """Writes what the documentation takes from the code: docs/reference/*.md and the picture of the life of a call.
 
 ``python docs/generate.py`` writes; ``python docs/generate.py --check`` only says which pages are out of date. The words
-come from docstrings, the tables and the picture from the literals that the library itself reads: to change a page, change those.
+come from docstrings, the tables and the picture from the literals that the library itself reads: to change a page,
+change those.
 """
 
 from __future__ import annotations
@@ -37,20 +38,44 @@ MODULES = {
 PLUGINS = ("eagerly.plugins.logging", "eagerly.plugins.progress", "eagerly.plugins.tree")
 
 GROUPS = {
-    "Tasks": ["task", "Task", "SyncTask", "AsyncTask", "SyncTaskStream", "AsyncTaskStream", "Retry", "abandoned_bodies"],
+    "Tasks": [
+        "task",
+        "Task",
+        "SyncTask",
+        "AsyncTask",
+        "SyncTaskStream",
+        "AsyncTaskStream",
+        "Retry",
+        "abandoned_bodies",
+    ],
     "Sessions": ["session", "async_session", "SessionContext", "current_session", "Settings", "Clock"],
-    "Calls": ["current_task", "TaskContext", "TaskMetadata", "ContextExecutor"],
+    "Calls": ["current_task", "TaskContext", "TaskMetadata", "ContextExecutor", "abandoned_bodies"],
     "Workflows": ["workflow", "Workflow", "SyncWorkflow", "AsyncWorkflow"],
     "Hooks": ["hook_impl", "register_plugins"],
 }
 
 FOR_DRIVERS = {
     "SessionContext": {"close"},
-    "TaskContext": {"cancel", "clock", "deliver", "fail", "interrupt", "request_stop", "start", "succeed", "timed_attempt"},
+    "TaskContext": {
+        "start",
+        "succeed",
+        "deliver",
+        "fail",
+        "interrupt",
+        "cancel",
+        "timed_attempt",
+        "request_stop",
+        "clock",
+    },
 }
 """Methods that are public between the modules of the library and no business of its users."""
 
 COMMANDS = ((), ("demo",), ("list",), ("describe",), ("run",), ("config",))
+
+SETTINGS_INTRODUCTION = """\
+Each is a field of `Settings`, a key of the table `[tool.eagerly]` in pyproject.toml and a variable of the environment.
+[Configure a program](../how-to/configure.md) shows the ways side by side.
+"""
 
 SECTION = re.compile(r"(Args|Attributes|Raises|Returns|Yields|Examples?):")
 ITEM = re.compile(r"(\*{0,2}\w+(?:, \w+)*): (.*)")
@@ -65,13 +90,31 @@ def rendered(documentation: str) -> str:
     out: list[str] = []
     for title, lines in _sections(inspect.cleandoc(documentation).splitlines()):
         if title is None:
-            out += [*lines, ""]
+            out += [*_with_tables(lines), ""]
         elif title.startswith("Example"):
             out += ["```pycon", *lines, "```", ""]
         else:
             label = {"Args": "Arguments"}.get(title, title)
             out += [f"**{label}**", "", *_items(lines), ""]
     return "\n".join(out).strip() + "\n"
+
+
+def _with_tables(lines: list[str]) -> Iterator[str]:
+    """`lines`, with the tables of docstrings (columns between two lines of ``====``) as tables of Markdown."""
+    inside = False
+    for line in lines:
+        if line and set(line) <= {"=", " "}:
+            inside = not inside
+            yield from (("", "| | |", "|---|---|") if inside else ("",))
+        elif inside:
+            yield f"| {_code(re.sub(r' {1,}', ' | ', line, count=1))} |"
+        else:
+            yield _code(line)
+
+
+def _code(line: str) -> str:
+    """Double backticks become single ones, which is how Markdown marks code."""
+    return re.sub(r"``([^`]+)``", r"`\1`", line)
 
 
 def _sections(lines: list[str]) -> Iterator[tuple[str | None, list[str]]]:
@@ -102,7 +145,7 @@ def _items(lines: list[str]) -> Iterator[str]:
             items[-1] += f" {line.strip()}"
         else:
             items.append(line)
-    return iter(items)
+    return map(_code, items)
 
 
 def signature(name: str, value: Any) -> str:
@@ -169,7 +212,10 @@ def entry(name: str, value: Any, level: int = 3) -> Iterator[str]:
 
 
 def _is_shown_base(base: type) -> bool:
-    return base is not object and not base.__name__.startswith("_") and base.__name__ not in ("Generic", "Protocol")
+    """Whether people know `base`: a builtin, or a public name of the library."""
+    home = base.__module__ if base.__module__ in MODULES else "eagerly"
+    public = getattr(importlib.import_module(home), "__all__", ())
+    return base is not object and (base.__module__ == "builtins" or base.__name__ in public)
 
 
 def _members(cls: type) -> Iterator[tuple[str, Any]]:
@@ -209,7 +255,12 @@ def page_of_module(name: str) -> str:
 
 def page_of_plugins() -> str:
     package = importlib.import_module("eagerly.plugins")
-    out = [HEADER, "# `eagerly.plugins`\n", rendered(package.__doc__ or ""), _opening("eagerly", *PLUGINS)]
+    out = [
+        HEADER,
+        "# `eagerly.plugins`\n",
+        rendered(package.__doc__ or ""),
+        _opening("eagerly", *PLUGINS, standard="sys"),
+    ]
     for name in PLUGINS:
         module = importlib.import_module(name)
         out += [f"## `{name}`\n", rendered(module.__doc__ or "")]
@@ -254,11 +305,11 @@ def page_of_settings() -> str:
         [
             HEADER,
             "# Settings\n",
-            "Each is a field of `Settings`, a key of the table `[tool.eagerly]` in pyproject.toml and a variable of the environment. "
-            "[Configure a program](../how-to/configure.md) shows the ways side by side.\n",
+            SETTINGS_INTRODUCTION,
             "\n".join(rows) + "\n",
             "## `Settings`\n",
-            rendered(Settings.__doc__ or "").replace(">>> Settings", ">>> from eagerly import Settings\n>>> Settings", 1),
+            _opening("eagerly"),
+            rendered(Settings.__doc__ or ""),
         ]
     )
 
@@ -302,14 +353,15 @@ def page_of_life() -> str:
 
 def _between(text: str, marker: str, content: str) -> str:
     begin, end = f"<!-- {marker}: begin, written by docs/generate.py -->", f"<!-- {marker}: end -->"
-    pattern = re.compile(f"{re.escape(begin)}\n.*?{re.escape(end)}", re.S)
+    pattern = re.compile(f"{re.escape(begin)}\n.*?{re.escape(end)}", re.DOTALL)
     assert pattern.search(text), f"the markers {begin} and {end} are missing"
     return pattern.sub(lambda _: f"{begin}\n\n{content}\n\n{end}", text)
 
 
-def _opening(*modules: str) -> str:
-    imports = "\n".join(f">>> from {module} import *" for module in modules)
-    return f"The examples on this page start with\n\n```pycon\n{imports}\n```\n"
+def _opening(*modules: str, standard: str = "") -> str:
+    imports = [f">>> from {module} import *" for module in modules]
+    lines = "\n".join([f">>> import {standard}", *imports] if standard else imports)
+    return f"The examples on this page start with\n\n```pycon\n{lines}\n```\n"
 
 
 def _joined(parts: Iterable[str]) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,11 +20,14 @@ PACKAGE = SRC / "eagerly"
 
 LAYERS: list[list[str]] = [
     ["errors", "typing", "_sentinel", "_numbers", "_life"],
-    ["_warnings", "_clock", "_retry", "_names", "_callables", "_resemblance", "_settings", "_declaration"],
+    [
+        *["_warnings", "_clock", "_retry", "_names", "_callables", "_resemblance", "_settings", "_declaration"],
+        *["_escape", "_pickling", "_needs_call"],
+    ],
     ["hooks._marker", "hooks._spec", "hooks._compile", "hooks._registry", "hooks"],
     ["_deadline"],
-    ["_metadata", "_context", "_needs_call", "_session", "_executor", "_pickling"],
-    ["_tasks"],
+    ["_metadata", "_scope", "_context", "_session", "_executor"],
+    ["_task", "_tasks"],
     ["_decorator"],
     ["_workflow"],
     ["", "testing", "plugins", "demo", "cli", "__main__"],
@@ -113,6 +117,13 @@ def in_package() -> list[str]:
 @pytest.mark.parametrize("module", in_package())
 def test_every_module_is_in_the_map(module: str) -> None:
     assert place(module) is not None, f"{module} has no layer; give it one in LAYERS and in docs/development.md"
+
+
+def test_the_map_is_the_one_in_the_documentation() -> None:
+    page = (SRC.parent / "docs" / "development.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d) \| (.*?) \|", page, flags=re.MULTILINE)
+    drawn = {int(height): re.findall(r"`([\w.]+)`", names) for height, names in rows}
+    assert drawn == {height: [name or "__init__" for name in layer] for height, layer in enumerate(LAYERS)}
 
 
 def test_the_map_names_only_modules_that_exist() -> None:
