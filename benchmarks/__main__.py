@@ -17,8 +17,8 @@ from benchmarks.contest import Contestant, Timing, compete, timing
 
 Timings = dict[tuple[str, str], Timing]
 
-ROUNDS, QUICK_ROUNDS = 100, 5
-SECONDS_EACH, QUICK_SECONDS_EACH = 4.0, 0.2
+ROUNDS, QUICK_ROUNDS = 100, 3
+SECONDS_EACH, QUICK_SECONDS_EACH = 2.0, 0.2
 APART_TIMEOUT = 90
 """Seconds after which a peer in a process of its own is given up."""
 
@@ -39,11 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     timings, failed = _contest(options, here)
     parts = [report.machine_table(facts), _absent(found, here, failed)]
     columns = [peer.NAME for peer in here.values() if any(name == peer.NAME for _, name in timings)]
-    if timings:
+    if any(key == case.key for case in cases.CASES for key, _ in timings):
         parts += ["### Calls, streams, hooks, sessions", report.main_table(timings, columns)]
         parts += [text for text in (report.notes(timings),) if text]
-    if any(key in variants.INGREDIENTS or name in variants.SHAPES for key, name in timings):
+    if any(name in variants.SHAPES for _, name in timings):
         parts += ["### Shapes of a call that were rejected", report.shapes_table(timings)]
+    if any(key in variants.INGREDIENTS for key, _ in timings):
         parts += ["### Ingredients that were rejected", report.ingredients_table(timings)]
     if _wanted("import", options):
         modules = ["eagerly", *(peer.MODULE for peer in here.values() if peer.MODULE is not None)]
@@ -103,6 +104,8 @@ def _times(contestants: list[Contestant], options: argparse.Namespace) -> Timing
         case.baseline[0] for case in cases.CASES if case.key in options.only and case.baseline is not None
     }
     chosen = [each for each in contestants if not needed or each.case in needed]
+    if not chosen:
+        return {}
     if options.quick:
         compete(chosen, rounds=QUICK_ROUNDS, seconds_each=QUICK_SECONDS_EACH)
     else:
@@ -137,9 +140,12 @@ def _last_words(error: subprocess.SubprocessError) -> str:
 
 def _absent(found: dict[str, peers.Peer], here: dict[str, peers.Peer], failed: dict[str, str]) -> str:
     """Who is missing from the table, by name."""
-    missing = [peer.NAME for name, peer in found.items() if name not in here]
-    lines = [f"Left out, as not installed or not wanted: {', '.join(missing)}."] if missing else []
-    lines += [f"Left out, as it failed: {name} ({reason})." for name, reason in failed.items()]
+    left_out = [peer for name, peer in found.items() if name not in here]
+    missing = ", ".join(peer.NAME for peer in left_out if not peer.available())
+    unwanted = ", ".join(peer.NAME for peer in left_out if peer.available())
+    lines = [f"Not installed: {missing}."] if missing else []
+    lines += [f"Not asked for: {unwanted}."] if unwanted else []
+    lines += [f"Failed: {name} ({reason})." for name, reason in failed.items()]
     return "\n".join(lines) or "All peers took part."
 
 

@@ -89,9 +89,11 @@ def _plan(contestant: Contestant, rounds: int, seconds_each: float) -> tuple[int
     while taken < ROUND_SECONDS / 2:
         count *= 2
         taken = contestant.round(count)
-    each = taken / count
-    count = max(contestant.least, round(ROUND_SECONDS / each))
-    affordable = max(3, int(seconds_each / (count * each)))
+    count = max(contestant.least, round(count * ROUND_SECONDS / taken))
+    start = perf_counter()
+    contestant.round(count)
+    whole = perf_counter() - start  # what surrounds a round may take longer than the round
+    affordable = max(3, int(seconds_each / whole))
     return count, max(1, rounds // affordable)
 
 
