@@ -22,7 +22,7 @@ INTERRUPTED: Final = 130  # what a shell reports of a program that Ctrl-C has en
 
 HONESTLY: Final = """
 (The refusals that fetch_hemispheres met are simulated. The timeout is real:
-loneliest_by_brute_force is too slow, and the pipeline went on with a faster way.)"""
+loneliest_by_brute_force is too slow, so the pipeline took a faster way.)"""
 
 
 def main(*, out: TextIO | None = None) -> int:
@@ -31,19 +31,19 @@ def main(*, out: TextIO | None = None) -> int:
     Returns:
         The exit code: 0, or 130 if Ctrl-C was pressed. What fails is raised, after the tree of what ran until then.
     """
-    out = out or sys.stdout
+    to: TextIO = sys.stdout if out is None else out
     tree = CallTree(summarise=_in_a_few_words)
     remark = ""
     try:
         with session(plugins=[tree], name="demo"):
             survey = asyncio.run(survey_airports())
-        print(_findings(survey), file=out)
+        print(_findings(survey), file=to)
         remark = HONESTLY
     except KeyboardInterrupt:
-        print("\nInterrupted.", file=out)
+        print("\nInterrupted.", file=to)
         return INTERRUPTED
     finally:
-        print(_what_ran(tree, out), remark, sep="", file=out)
+        print(_what_ran(tree, to), remark, sep="", file=to)
     return 0
 
 
@@ -55,13 +55,13 @@ def _findings(survey: Survey) -> str:
     table, loneliest = survey.table, survey.loneliest
     facts = {
         "Most airports": ", ".join(f"{state} {count}" for state, count in survey.by_state),
-        "Northernmost": f"{survey.northernmost} ({survey.northernmost.latitude:.1f} degrees north)",
+        "Northernmost": f"{survey.northernmost} ({survey.northernmost.latitude:.1f} north)",
         **{f"Farthest from {trip.start.code}": f"{trip.end} ({trip.km:,.0f} km)" for trip in survey.farthest},
         "Loneliest": f"{loneliest.start} ({loneliest.km:,.0f} km to the nearest)",
     }
     return "\n".join(
         [
-            f"US airports: {table.rows:,} rows, {len(table.airports):,} of use, {table.corrected} in the wrong hemisphere",
+            f"US airports: {len(table.airports):,} of {table.rows:,} rows are of use, {table.corrected} corrected",
             "",
             *(f"  {what:<18} {answer}" for what, answer in facts.items()),
         ]

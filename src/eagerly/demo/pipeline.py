@@ -30,7 +30,8 @@ class Airport(NamedTuple):
     longitude: float
 
     def __str__(self) -> str:
-        return f"{self.name}, {self.city}, {self.state}"
+        where = self.state if self.city in self.name else f"{self.city}, {self.state}"
+        return f"{self.name}, {where}"
 
 
 class Trip(NamedTuple):

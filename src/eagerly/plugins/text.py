@@ -73,7 +73,7 @@ def summarise(result: Any) -> str:
 def _summary(result: Any) -> str:
     if result is None:
         return ""
-    kind: type[object] = type(result)
+    kind: type[object] = type(result)  # pyright: ignore[reportUnknownVariableType]  # whatever it is
     if kind in _SCALARS:
         return _short.repr(result)
     if kind not in _COLLECTIONS:
