@@ -46,7 +46,6 @@ GROUPS = {
         "SyncTaskStream",
         "AsyncTaskStream",
         "Retry",
-        "abandoned_bodies",
     ],
     "Sessions": ["session", "async_session", "SessionContext", "current_session", "Settings", "Clock"],
     "Calls": ["current_task", "TaskContext", "TaskMetadata", "ContextExecutor", "abandoned_bodies"],
