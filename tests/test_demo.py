@@ -60,10 +60,10 @@ def test_what_it_found(report: str) -> None:
 def test_what_ran(report: str) -> None:
     tree = [line for line in report.splitlines() if re.search(r"[✓✗] \w", line)]
     shown = [re.sub(r" +[\d.]+ m?s  ", " TIME  ", line) for line in tree]
-    timed_out = "TaskTimeoutError: task 'loneliest_by_brute_force' took longer than its timeout of 0.2 s"
+    timed_out = "TaskTimeoutError: task 'loneliest_by_brute_force' took longer than its timeout of 0.1 s"
     assert shown == [
         "✓ survey_airports TIME  survey of 3,364 airports",
-        "├─ ✓ fetch_hemispheres TIME  3 attempts, dict of 3, after ConnectionError: simulated: service is busy",
+        "├─ ✓ fetch_hemispheres TIME  3 attempts: dict of 3, after ConnectionError: simulated: service is busy",
         "├─ ✓ load_airports TIME  3,364 airports",
         "│  └─ ✓ read_rows TIME  3,376 items",
         "├─ ✓ farthest_from_JFK TIME  JFK to GUM: 12,804 km",

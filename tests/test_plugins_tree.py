@@ -71,11 +71,11 @@ def test_attempts_and_what_went_wrong(kind: Kind, failures: int) -> None:
     call = only(tree)
     if failures == 3:
         assert (call.state, call.attempts, call.outcome) == ("failed", 3, "TheirError: number 3")
-        assert without_times(str(tree)) == "✗ flaky TIME  3 attempts, " + ("0 items, " * kind.is_stream) + call.outcome
+        assert without_times(str(tree)) == "✗ flaky TIME  3 attempts: " + ("0 items, " * kind.is_stream) + call.outcome
     else:
         assert (call.state, call.attempts, call.setback) == ("ok", failures + 1, f"TheirError: number {failures}")
         result = "1 item" if kind.is_stream else "'at last'"
-        assert without_times(str(tree)) == f"✓ flaky TIME  {call.attempts} attempts, {result}, after {call.setback}"
+        assert without_times(str(tree)) == f"✓ flaky TIME  {call.attempts} attempts: {result}, after {call.setback}"
     assert call.duration == pytest.approx(1.5 * (call.attempts - 1), abs=1)  # on the session's clock
 
 

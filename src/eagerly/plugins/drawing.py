@@ -38,15 +38,17 @@ def mark_of(state: str, *, ascii: bool = False) -> str:  # noqa: A002  # as in b
 
 def describe(call: Call) -> str:
     """Everything about a call that has no column of its own: attempts, items, outcome, what went wrong before."""
-    attempts = f"attempt {call.attempts}" if call.state == "retrying" else f"{call.attempts} attempts"
     facts = [
         "running" if call.state == "running" else "",
-        attempts if call.attempts > 1 else "",
         "" if call.items is None else "1 item" if call.items == 1 else f"{call.items:,} items",
         call.outcome,
         f"after {call.setback}" if call.setback and call.state != "failed" else "",
     ]
-    return ", ".join(filter(None, facts))
+    text = ", ".join(filter(None, facts))
+    if call.attempts == 1:
+        return text
+    attempts = f"attempt {call.attempts}" if call.state in ("running", "retrying") else f"{call.attempts} attempts"
+    return f"{attempts}: {text}" if text else attempts
 
 
 def rows_of(root: Call, *, siblings: int, ascii: bool = False) -> list[Row]:  # noqa: A002
