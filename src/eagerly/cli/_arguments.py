@@ -76,8 +76,9 @@ class _Reader:
             if each.kind is inspect.Parameter.VAR_KEYWORD:
                 self._others = each
             elif not each.by_place:
-                self._options[each.option] = self._options[f"--{each.name}"] = each, ""
-        for each in self._parameters:
+                self._options[each.option] = each, ""
+        for each, _ in list(self._options.values()):  # further spellings, where they are free
+            self._options.setdefault(f"--{each.name}", (each, ""))
             if each.is_flag:
                 self._options.setdefault(f"--no-{each.option[2:]}", (each, "false"))
         self._given: dict[str, list[str]] = {}
@@ -99,7 +100,9 @@ class _Reader:
         for each in self._parameters:
             if each.kind is inspect.Parameter.VAR_KEYWORD:
                 others = self._given_to_others.items()
-                arguments.arguments[each.name] = {name: self._converted(each, [word]) for name, word in others}
+                arguments.arguments[each.name] = {
+                    name: self._converted(each, [word], f"--{name}") for name, word in others
+                }
             elif each.kind is inspect.Parameter.VAR_POSITIONAL:
                 words = self._given.get(each.name, ())
                 arguments.arguments[each.name] = tuple(self._converted(each, [word]) for word in words)
@@ -167,8 +170,8 @@ class _Reader:
             hint = f"; parameters are given by name, as in {named} {words[0]}" if named else ""
             self._parser.error(f"{words[0]!r} belongs to no parameter{hint}")
 
-    def _converted(self, parameter: Parameter, words: list[str]) -> Any:
-        name = parameter.name if parameter.by_place else parameter.option
+    def _converted(self, parameter: Parameter, words: list[str], name: str = "") -> Any:
+        name = name or (parameter.name if parameter.by_place else parameter.option)
         if parameter.problem:
             self._parser.error(f"argument {name}: cannot be given here: {parameter.problem}")
         try:

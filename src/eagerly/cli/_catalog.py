@@ -9,8 +9,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from eagerly._callables import code_of
 from eagerly import Workflow
+from eagerly._callables import code_of
 from eagerly.cli._arguments import parameter_parser
 from eagerly.cli._loading import workflows_in
 from eagerly.cli._parameter import parameters_of

@@ -246,7 +246,7 @@ class Several(Conversion):
     def from_json(self, value: Any) -> Any:
         if not isinstance(value, list):
             raise self.refusal(value)
-        items = cast("list[Any]", value)
+        items = cast("list[object]", value)
         return self._build(items, lambda element, item: element.from_json(item))
 
     def _build(self, items: Sequence[Any], convert: Callable[[Conversion, Any], Any]) -> Any:
@@ -281,5 +281,5 @@ class Record(Conversion):
     def from_json(self, value: Any) -> Any:
         if not isinstance(value, dict):
             raise self.refusal(value)
-        items = cast("dict[str, Any]", value).items()
-        return self._make({self._key.from_word(key): self._value.from_json(item) for key, item in items})
+        items = cast("dict[str, Any]", value)
+        return self._make({self._key.from_word(key): self._value.from_json(item) for key, item in items.items()})

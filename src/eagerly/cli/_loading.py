@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 from types import FunctionType, ModuleType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from eagerly import Task, Workflow
 from eagerly.cli._traceback import ModuleFailedError
@@ -146,7 +146,7 @@ def _by_name(name: str, where: str, module: ModuleType, found: dict[str, Workflo
         return named[0]
     value = getattr(module, name, None)
     if isinstance(value, Workflow):
-        return value
+        return cast("Workflow[..., Any]", value)
     if named:
         attributes = ", ".join(attribute for attribute, workflow in found.items() if workflow.name == name)
         raise WorkflowNotFoundError(

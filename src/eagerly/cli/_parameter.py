@@ -7,6 +7,7 @@ import functools
 import inspect
 import reprlib
 import typing
+from collections import Counter
 from collections.abc import Callable
 from pathlib import PurePath
 from types import SimpleNamespace
@@ -101,7 +102,12 @@ def parameters_of(workflow: Workflow[..., Any]) -> list[Parameter]:
             ) from None
 
     told = parse_docstring(workflow.func.__doc__).parameters
-    return [Parameter(each, evaluate, told.get(each.name, "")) for each in workflow.signature.parameters.values()]
+    found = [Parameter(each, evaluate, told.get(each.name, "")) for each in workflow.signature.parameters.values()]
+    options = Counter(each.option for each in found)
+    for each in found:
+        if options[each.option] > 1:  # `class` and `class_`
+            each.option = f"--{each.name}"
+    return found
 
 
 def _function_of(func: Any) -> Any:

@@ -32,6 +32,7 @@ class CommandParser(argparse.ArgumentParser):
             epilog=epilog,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
+            conflict_handler="resolve",  # a parameter may be called `help`; `-h` remains
         )
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:

@@ -25,8 +25,8 @@ def write_result(result: Any) -> None:
         sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
-def _laid_out(result: Any) -> str:
-    kind: type = type(result)
+def _laid_out(result: object) -> str:
+    kind = type(result)
     containers = (Mapping, Set, list, tuple)
     if not issubclass(kind, containers) and not (is_dataclass(kind) and kind.__str__ is object.__str__):
         return str(result)

@@ -54,9 +54,15 @@ def _call(workflow: Workflow[..., Any], args: tuple[Any, ...], kwargs: dict[str,
 
 
 def _stdout_is_closed() -> bool:
-    """Whether a `BrokenPipeError` was about what the workflow printed, not about a connection of its own."""
+    """Whether a `BrokenPipeError` was about what the workflow printed, not about a connection of its own.
+
+    Flushing again does not tell, as what could not be written is gone from the buffers.
+    """
+    import select
+
     try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        return True
-    return False
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+        return bool(poll.poll(0))  # only errors are reported, as nothing else was asked for
+    except (AttributeError, OSError, ValueError):  # not on this platform; stdout is no file
+        return False
