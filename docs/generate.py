@@ -53,21 +53,9 @@ GROUPS = {
     "Hooks": ["hook_impl", "register_plugins"],
 }
 
-FOR_DRIVERS = {
-    "SessionContext": {"close"},
-    "TaskContext": {
-        "start",
-        "succeed",
-        "deliver",
-        "fail",
-        "interrupt",
-        "cancel",
-        "timed_attempt",
-        "request_stop",
-        "clock",
-    },
-}
-"""Methods that are public between the modules of the library and no business of its users."""
+NOT_FOR_USERS = {("SessionContext", "close")}
+FOR_DRIVERS = "# Decisions, for the drivers"
+"""What stands below this line in the source of a class is public between the modules of the library only."""
 
 COMMANDS = ((), ("demo",), ("list",), ("describe",), ("run",), ("config",))
 
@@ -167,10 +155,12 @@ def signature(name: str, value: Any) -> str:
         last = each
     if last is not None and last.kind is last.POSITIONAL_ONLY:
         shown.append("/")
-    short = f"{name}({', '.join(shown)})"
+    gives = inspect.signature(value).return_annotation
+    result = "" if inspect.isclass(value) or gives in ("Any", inspect.Signature.empty) else f" -> {gives}"
+    short = f"{name}({', '.join(shown)}){result}"
     if len(short) <= 100:
         return short
-    return "\n".join([f"{name}(", *(f"    {each}," for each in shown), ")"])
+    return "\n".join([f"{name}(", *(f"    {each}," for each in shown), f"){result}"])
 
 
 def _parameter(each: inspect.Parameter) -> str:
@@ -218,12 +208,15 @@ def _is_shown_base(base: type) -> bool:
 
 
 def _members(cls: type) -> Iterator[tuple[str, Any]]:
+    lines, first = inspect.getsourcelines(cls)
+    last = next((first + number for number, line in enumerate(lines) if line.strip() == FOR_DRIVERS), sys.maxsize)
     for name, what in vars(cls).items():
-        if name.startswith("_") or name in FOR_DRIVERS.get(cls.__name__, ()):
+        if name.startswith("_") or (cls.__name__, name) in NOT_FOR_USERS:
             continue
         if isinstance(what, classmethod | staticmethod):
             what = what.__func__
-        if (inspect.isfunction(what) or isinstance(what, property)) and inspect.getdoc(what):
+        function = what.fget if isinstance(what, property) else what
+        if inspect.isfunction(function) and function.__code__.co_firstlineno < last and inspect.getdoc(what):
             yield name, what
 
 
