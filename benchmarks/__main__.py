@@ -17,7 +17,7 @@ from benchmarks.contest import Contestant, Timing, compete, timing
 
 Timings = dict[tuple[str, str], Timing]
 
-ROUNDS, QUICK_ROUNDS = 100, 3
+ROUNDS, QUICK_ROUNDS = 200, 3
 SECONDS_EACH, QUICK_SECONDS_EACH = 2.0, 0.2
 APART_TIMEOUT = 90
 """Seconds after which a peer in a process of its own is given up."""
