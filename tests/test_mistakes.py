@@ -1,0 +1,309 @@
+"""The mistakes that people make most: each has a message that says what was found, why it cannot work, what to write.
+
+A message is a promise, so its text is tested. To add a mistake, write the code that makes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+import eagerly
+from eagerly import hook_impl, session, task
+from eagerly.errors import (
+    EagerlyError,
+    EagerlyWarning,
+    OptionTypeError,
+    OptionValueError,
+    PluginError,
+    SettingsError,
+)
+from eagerly.testing import instant_clock
+
+
+def fetch(city):
+    return city
+
+
+async def fetch_async(city):
+    return city
+
+
+def rows(path):
+    yield path
+
+
+async def rows_async(path):
+    yield path
+
+
+class Client: ...
+
+
+class Notifier:
+    @hook_impl
+    def on_node_error(self, error): ...
+
+
+class Misspelled:
+    @hook_impl
+    def on_node_eror(self, error): ...
+
+
+class MisspelledArgument:
+    @hook_impl
+    def on_node_error(self, metdata, error): ...
+
+
+class Unmarked:
+    def on_node_error(self, error): ...
+
+
+class Asynchronous:
+    @hook_impl
+    async def on_node_error(self, error): ...
+
+
+MISTAKES = [
+    # Sessions
+    ("with session: ...", OptionTypeError, "the parentheses are missing: write `with session():`"),
+    (
+        "async def main():\n    async with session: ...\nasyncio.run(main())",
+        OptionTypeError,
+        "the parentheses are missing: write `with session():`",
+    ),
+    (
+        "@session\ndef main(): ...",
+        OptionTypeError,
+        "session is not a decorator...`with session(): ...`, or use @workflow",
+    ),
+    ("@session()\ndef main(): ...", OptionTypeError, "session is not a decorator...or use @workflow"),
+    ("session(Notifier())", OptionTypeError, "keyword arguments only, not <...Notifier...write session(plugins=["),
+    ('session("nightly")', OptionTypeError, "keyword arguments only, not 'nightly'; write session(name='nightly'"),
+    ("session(plugin=[Notifier()])", OptionTypeError, "no option 'plugin'; did you mean 'plugins'?"),
+    ("session(plugins=Notifier())", OptionTypeError, "takes a list of plugins, not <...; write plugins=["),
+    ('session(plugins="notifier")', OptionTypeError, "takes a list of plugins, not 'notifier'; write plugins=["),
+    ("session(clock=instant_clock)", OptionTypeError, "takes a Clock, not <function...; write clock=instant_clock()"),
+    ("session(clock=Clock)", OptionTypeError, "takes a Clock, not <class...; write clock=Clock()"),
+    ("session(clock=time.monotonic)", OptionTypeError, "takes a Clock, not <built-in...; write clock=Clock(now="),
+    (
+        'session(settings={"wrap_errors": True})',
+        OptionTypeError,
+        "takes a Settings, not {...; write settings=Settings(",
+    ),
+    ("session(strict_hooks=True)", OptionTypeError, "'strict_hooks'...settings=Settings(strict_hooks=True)"),
+    ("session(name=3)", OptionTypeError, "session(name=...) takes a string, not 3"),
+    ('Settings(strict_hooks="yes")', SettingsError, "Settings(strict_hooks=...) takes True or False, not 'yes'"),
+    # What is decorated
+    ('task("fetch")', OptionTypeError, "the only positional argument is the function; write @task(name='fetch')"),
+    ("task(3)", OptionTypeError, "can only be applied to callable functions, not to 3; options are keywords"),
+    ('task(fetch("Oslo"))', OptionTypeError, "`@task('Oslo')`: the only positional argument is the function"),
+    ("task(Client)", OptionTypeError, "Client is a class; decorate one of its methods, or...task(lambda"),
+    ("task()(Client)", OptionTypeError, "Client is a class; decorate one of its methods"),
+    ('workflow("nightly")', OptionTypeError, "the only positional argument is the function; write @workflow(name="),
+    (
+        "workflow(rows)",
+        OptionTypeError,
+        "does not take generator functions, and rows is one: a session cannot...Return a list",
+    ),
+    ("workflow(rows_async)", OptionTypeError, "does not take generator functions, and rows_async is one"),
+    # Options
+    ("task(retires=3)", OptionTypeError, "task() has no option 'retires'; did you mean 'retries'?"),
+    ("task(fetch, max_retries=3)", OptionTypeError, "task() has no option 'max_retries'; did you mean 'retries'?"),
+    ("task(fetch).options(timout=3)", OptionTypeError, "no option 'timout'; did you mean 'timeout'?"),
+    ('task(colour="red")', OptionTypeError, "no option 'colour'; the options are name, description, retries"),
+    ("workflow(retries=3)", OptionTypeError, "workflow() has no option 'retries'; the options are name"),
+    ("task(fetch, retries=-1)", OptionValueError, "task(retries=...) must be 0 or more, not -1"),
+    ("task(fetch, retries=True)", OptionTypeError, "task(retries=...) takes an int or a Retry, not True"),
+    ('task(fetch, retries="3")', OptionTypeError, "task(retries=...) takes an int or a Retry, not '3'"),
+    ("task(fetch, retries=Retry)", OptionTypeError, "the class Retry itself; write retries=Retry(3"),
+    ("task(fetch, timeout=0)", OptionValueError, "greater than 0, not 0; write None ... for no limit"),
+    ("task(fetch, timeout=-1)", OptionValueError, "must be finite and greater than 0, not -1; write None"),
+    ('task(fetch, timeout=float("nan"))', OptionValueError, "must be finite and greater than 0, not nan"),
+    ('task(fetch, timeout="5s")', OptionTypeError, "takes seconds (int or float) or a timedelta, not '5s'"),
+    (
+        "task(rows, timeout=5)",
+        OptionValueError,
+        "not supported for generator tasks, and rows is...bound the work on each item",
+    ),
+    ("task(rows_async, timeout=5)", OptionValueError, "timeout=5 is not supported for generator tasks"),
+    (
+        "task(rows, cache=True)",
+        OptionValueError,
+        "cache=True is not supported for generator tasks, and rows is...or return a list",
+    ),
+    ("task(cache=True)(rows_async)", OptionValueError, "cache=True is not supported for generator tasks"),
+    (
+        'task(fetch, name="shop.fetch")',
+        OptionValueError,
+        "may not contain a period, and 'shop.fetch' does; write 'shop_fetch'",
+    ),
+    (
+        'task(fetch, name="fetch_{town}")',
+        OptionValueError,
+        "references the unknown placeholder {town}; available: {city}",
+    ),
+    ('task(fetch, name="fetch_{")', OptionValueError, "is not a valid template...write {{ and }} for literal braces"),
+    ('task(fetch, tags="slow")', OptionTypeError, "takes several strings; write tags=('slow',)"),
+    ('task(fetch, wrap_errors="yes")', OptionTypeError, "takes True, False or None (what the session says), not 'yes'"),
+    (
+        "Retry(on=KeyboardInterrupt)",
+        OptionTypeError,
+        "Retry(on=KeyboardInterrupt) cannot work...use Exception or one of",
+    ),
+    (
+        'Retry(on="OSError")',
+        OptionTypeError,
+        "takes an exception type, a tuple of them or a function of the error, not 'OSError'",
+    ),
+    ("Retry(on=())", OptionValueError, "Retry(on=()) would never retry; leave `on` out"),
+    ("Retry(backoff=0.5)", OptionValueError, "must be at least 1, not 0.5: delays do not shrink. Write backoff=1"),
+    (
+        "task(fetch).retries = 3",
+        AttributeError,
+        "a task is immutable, so 'retries' cannot be set; write task.options(retries=3)",
+    ),
+    # Plugins
+    (
+        "session(plugins=[Notifier])",
+        PluginError,
+        "Notifier is a plugin class, and a plugin is an instance; write Notifier()",
+    ),
+    (
+        "session(plugins=[Misspelled()])",
+        PluginError,
+        "Misspelled.on_node_eror: there is no hook of that name; did you mean 'on_node_error'?",
+    ),
+    (
+        "session(plugins=[MisspelledArgument()])",
+        PluginError,
+        "MisspelledArgument.on_node_error asks for 'metdata'; did you mean 'metadata'?",
+    ),
+    (
+        "session(plugins=[Unmarked()])",
+        PluginError,
+        "Unmarked.on_node_error ... is not marked as one; write @hook_impl above it",
+    ),
+    (
+        "session(plugins=[Asynchronous()])",
+        PluginError,
+        "on_node_error is async, and hooks are called synchronously; write `def on_node_error`",
+    ),
+    ("register_plugins([Notifier()])", PluginError, "a list is not a plugin: give its plugins one by one"),
+    (
+        "hook_impl(wrapper=True)",
+        OptionTypeError,
+        "hook_impl(wrapper=True) does not exist: hooks observe a call...Write two hooks",
+    ),
+]
+"""The code that makes the mistake, the error it gets, and its message, in which ``...`` stands for anything."""
+
+
+WORLD = {**vars(eagerly), **globals(), "asyncio": asyncio, "time": time, "instant_clock": instant_clock}
+
+
+def pattern(message):
+    return ".*".join(map(re.escape, message.split("...")))
+
+
+@pytest.mark.parametrize(("code", "error", "message"), MISTAKES, ids=[code for code, _, _ in MISTAKES])
+def test_the_message_has_the_fix(code, error, message):
+    with pytest.raises(error, match=pattern(message)) as caught:
+        exec(code, dict(WORLD))
+    assert isinstance(caught.value, AttributeError | EagerlyError)
+    assert caught.value.__cause__ is None
+    assert "\n" not in str(caught.value)
+
+
+def test_the_errors_are_the_builtin_ones_too():
+    """``except ValueError`` and ``except TypeError`` catch what they would catch elsewhere."""
+    with pytest.raises(TypeError):
+        task(3)
+    with pytest.raises(ValueError, match="retries"):
+        task(fetch, retries=-1)
+
+
+class TestSettingsFromOutside:
+    @pytest.mark.parametrize(
+        ("variable", "value", "message"),
+        [
+            ("EAGERLY_WRAP_ERROR", "1", r"EAGERLY_WRAP_ERROR: there is no setting.*did you mean EAGERLY_WRAP_ERRORS\?"),
+            ("EAGERLY_NONSENSE_XYZ", "1", r"there is no setting 'nonsense_xyz'; there are EAGERLY_WRAP_ERRORS"),
+            ("EAGERLY_WRAP_ERRORS", "maybe", r"EAGERLY_WRAP_ERRORS='maybe' is not a truth value; write 1 or 0"),
+        ],
+    )
+    def test_in_the_environment(self, monkeypatch, variable, value, message):
+        monkeypatch.setenv(variable, value)
+        with pytest.raises(SettingsError, match=message), session():
+            pass
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            ("wrap_error = true", r"\[tool\.eagerly\]: there is no setting 'wrap_error'; did you mean wrap_errors\?"),
+            ('wrap_errors = "yes"', r"wrap_errors = 'yes' is not a truth value; write true or false"),
+        ],
+    )
+    def test_in_pyproject(self, monkeypatch, tmp_path, content, message):
+        Path(tmp_path, "pyproject.toml").write_text(f"[tool.eagerly]\n{content}\n")
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(SettingsError, match=message) as caught, session():
+            pass
+        assert str(tmp_path / "pyproject.toml") in str(caught.value)
+
+
+class TestAsyncConfusion:
+    def test_an_async_task_that_is_called_in_sync_code_and_never_awaited(self):
+        get = task(fetch_async, name="get")
+        with pytest.warns(RuntimeWarning, match=r"was never awaited") as caught:
+            drop(get)
+        (warning,) = caught
+        assert "asyncio.run(fetch_async(...))" in str(warning.message)
+
+    async def test_and_in_async_code(self):
+        get = task(fetch_async)
+        with pytest.warns(RuntimeWarning, match=r"fetch_async.*was never awaited") as caught:
+            drop(get)
+        (warning,) = caught
+        assert "await" in str(warning.message).partition("was never")[0]
+
+    @pytest.mark.parametrize(
+        ("made", "what", "fix"),
+        [
+            (lambda: fetch_async("Oslo"), "a coroutine", "Declare it with `async def`"),
+            (lambda: rows("a.csv"), "a generator", "Write the `yield` in the task itself, or return a list"),
+            (lambda: rows_async("a.csv"), "an async generator", "Write the `yield` in the task itself"),
+        ],
+    )
+    def test_a_plain_function_that_hands_back_what_has_not_run_yet(self, made, what, fix):
+        get = task(lambda: made(), name="get")
+
+        def call_and_close():
+            for _ in range(3):
+                result = get()
+                if hasattr(result, "close"):
+                    result.close()
+
+        with pytest.warns(EagerlyWarning, match=f"'get' is a plain function that returned {what}: .*{fix}") as caught:
+            call_and_close()
+        assert len(caught) == 1
+        assert caught[0].filename == __file__
+
+
+def drop(get):
+    get("Oslo")
+    gc.collect()
+
+
+def test_nothing_of_a_mistake_stays(eagerly_hooks):
+    """A session that was refused has not been opened, and the next one works."""
+    with pytest.raises(PluginError):
+        session(plugins=[eagerly_hooks, Notifier])
+    with session(plugins=[eagerly_hooks]):
+        task(fetch)("Oslo")
+    assert eagerly_hooks.names("fetch") == ["before_node_execute", "after_node_execute"]
