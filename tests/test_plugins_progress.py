@@ -177,7 +177,7 @@ def test_a_dumb_terminal_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> No
     screen = Screen()
     with session(plugins=[ProgressPlugin(file=screen)]):
         leaf(1)
-    assert "\x1b" not in screen.getvalue()
+        assert without_times(screen.getvalue().splitlines()) == ["✓ leaf TIME  1"]
 
 
 def test_the_default_is_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
@@ -257,9 +257,9 @@ def test_failures_are_red_and_not_so_under_no_color(monkeypatch: pytest.MonkeyPa
     for screen, no_color in ((coloured, None), (colourless, "1"), (empty, "")):
         if no_color is not None:
             monkeypatch.setenv("NO_COLOR", no_color)
-        with session(plugins=[ProgressPlugin(file=screen)]):
-            branch([3])
-    assert "\x1b[31m└─ ✗ leaf" in coloured.getvalue()
+        with session(plugins=[ProgressPlugin(file=screen, siblings=1)]):
+            branch([1, 2, 3])
+    assert "\x1b[31m├─ ✗ leaf" in coloured.getvalue()
     assert not COLOUR.search(colourless.getvalue())
     assert without_times(colourless.last) == without_times(coloured.last)
     assert COLOUR.search(empty.getvalue())  # an empty NO_COLOR is none, by its definition

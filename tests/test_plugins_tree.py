@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from eagerly import ContextExecutor, Retry, current_task, session, task
+from eagerly import ContextExecutor, Retry, Settings, current_task, session, task
 from eagerly.plugins.text import error_line, format_duration, one_line, summarise
 from eagerly.plugins.tree import Call, CallTree
 from eagerly.testing import instant_clock
@@ -276,6 +276,9 @@ def test_a_caller_may_be_forgotten_before_those_it_called() -> None:
         asyncio.run(main())
     assert shape(tree) == [(0, "background", "ok")]
     assert str(tree).splitlines()[1:] == ["└─ … 1 more call", "… 3 more calls"]
+    parent = only(tree).parent
+    assert parent is not None
+    assert not parent.is_forgotten  # nor kept alive by those that outlive it
 
 
 def test_arguments_results_errors_and_items_are_not_kept() -> None:
@@ -388,16 +391,48 @@ def test_reading_while_others_write() -> None:
 
     reader = threading.Thread(target=read)
     reader.start()
-    with session(plugins=[tree]), ContextExecutor(ThreadPoolExecutor(3)) as pool:
-        for future in [pool.submit(branch) for _ in range(60)]:
-            future.result()
-    done.set()
-    reader.join()
+    try:
+        strict = Settings(strict_hooks=True)
+        with session(plugins=[tree], settings=strict), ContextExecutor(ThreadPoolExecutor(3)) as pool:
+            for future in [pool.submit(branch) for _ in range(60)]:
+                future.result()
+    finally:
+        done.set()
+        reader.join()
     assert lines
     counted = sum(1 + call.forgotten for _, call in tree.walk())
     remark = re.search(r"^… (\d+) more calls$", tree.render(siblings=1000), re.MULTILINE)
     assert remark is not None
     assert counted + int(remark[1]) == 60 * 11
+
+
+def test_clearing_while_others_write() -> None:
+    tree = CallTree(max_calls=1)
+    done = threading.Event()
+
+    @task
+    def leaf() -> None: ...
+
+    @task
+    def branch() -> None:
+        for _ in range(10):
+            leaf()
+
+    def clear() -> None:
+        while not done.is_set():
+            tree.clear()
+
+    clearer = threading.Thread(target=clear)
+    clearer.start()
+    try:
+        strict = Settings(strict_hooks=True)
+        with session(plugins=[tree], settings=strict), ContextExecutor(ThreadPoolExecutor(3)) as pool:
+            for future in [pool.submit(branch) for _ in range(60)]:
+                future.result()
+    finally:
+        done.set()
+        clearer.join()
+    assert len(list(tree.walk())) <= 1
 
 
 def test_the_garbage_collector_may_end_a_call_in_the_middle_of_a_change() -> None:
