@@ -110,27 +110,6 @@ def test_ten_thousand_half_consumed_streams_leave_memory_flat():
     assert after - before < 50_000
 
 
-def test_hundreds_of_sessions_leave_memory_flat():
-    def open_often(times):
-        for _ in range(times):
-            with session(plugins=[listener]):
-                pass
-
-    listener = Listener()
-    open_often(20)
-    gc.collect()
-    tracemalloc.start()
-    try:
-        before, _ = tracemalloc.get_traced_memory()
-        open_often(500)
-        gc.collect()
-        after, _ = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-
-    assert after - before < 50_000
-
-
 A_MILLION = """
 import resource
 from test_memory import call_often, sometimes_failing
