@@ -11,7 +11,21 @@ from typing import Any
 
 from eagerly.errors import OptionTypeError
 
-__all__ = ["AdvisingName", "Kind", "callable_name", "code_of", "compile_binder", "kind_of", "renamed", "signature_of"]
+__all__ = [
+    "WRAPPERS",
+    "AdvisingName",
+    "Kind",
+    "callable_name",
+    "code_of",
+    "compile_binder",
+    "innermost",
+    "kind_of",
+    "renamed",
+    "signature_of",
+]
+
+WRAPPERS: tuple[type[Any], ...] = (classmethod, staticmethod)
+"""What makes a function in a class something else than a method. Declared so that isinstance brings no Unknown."""
 
 
 class Kind(enum.Enum):
@@ -42,10 +56,16 @@ def _is_marked(func: object) -> bool:
     return mark is not None and getattr(func, "_is_coroutine", None) is mark
 
 
-def callable_name(func: object) -> str:
-    """What a person would call `func`: its name, that of the wrapped function, or that of its class."""
+def innermost(func: Any) -> Any:
+    """The function that a person means by a partial of it."""
     while isinstance(func, functools.partial):
         func = func.func
+    return func
+
+
+def callable_name(func: object) -> str:
+    """What a person would call `func`: its name, that of the function a partial is of, or that of its class."""
+    func = innermost(func)
     name = getattr(func, "__name__", None)
     return name if isinstance(name, str) else type(func).__name__
 
@@ -56,8 +76,7 @@ def code_of(func: Any) -> Any:
     Raises:
         AttributeError: There is none, as for builtins.
     """
-    while isinstance(func, functools.partial):
-        func = func.func
+    func = innermost(func)
     code = getattr(func, "__code__", None)
     return type(func).__call__.__code__ if code is None else code
 
@@ -88,7 +107,10 @@ def compile_binders(func: Callable[..., Any], signature: inspect.Signature) -> t
     """
     name = getattr(func, "__qualname__", callable_name(func))
     check, bind = compile_binder(signature, name)
-    own = inspect.signature(func, follow_wrapped=False)
+    try:
+        own = inspect.signature(func, follow_wrapped=False)
+    except ValueError:  # a wrapper written in C, like that of functools.lru_cache, which passes on what it gets
+        return check, bind
     if own == signature:
         return check, bind
     check, bind_own = compile_binder(own, name)
@@ -118,7 +140,7 @@ def compile_binder(
             parts.append("/")
         if parameter.kind is kinds.KEYWORD_ONLY and last not in (kinds.KEYWORD_ONLY, kinds.VAR_POSITIONAL):
             parts.append("*")
-        star = {kinds.VAR_POSITIONAL: "*", kinds.VAR_KEYWORD: "**"}.get(parameter.kind, "")
+        star = {kinds.VAR_POSITIONAL: "*", kinds.VAR_KEYWORD: "**"}.get(parameter.kind, "")  # type: ignore[call-overload]
         parts.append(f"{star}{parameter.name}{'' if parameter.default is parameter.empty else '=None'}")
         last = parameter.kind
     if last is kinds.POSITIONAL_ONLY:

@@ -6,14 +6,26 @@ Timeouts are the exception: they bound real work and are measured in real time.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from eagerly.errors import OptionTypeError
 
 if TYPE_CHECKING:
     from eagerly.typing import AsyncSleep, Now, Sleep
 
+SLICE: Final = 0.05
+"""Seconds that one `time.sleep` takes at most."""
+
 __all__ = ["SYSTEM_CLOCK", "Clock"]
+
+
+def _sleep(seconds: float) -> None:
+    """`time.sleep` in slices: a timeout around the call can interrupt between two of them, but not within one."""
+    end = time.monotonic() + seconds
+    while seconds > SLICE:
+        time.sleep(SLICE)
+        seconds = end - time.monotonic()
+    time.sleep(max(0.0, seconds))
 
 
 async def _asyncio_sleep(seconds: float) -> None:
@@ -27,7 +39,7 @@ class Clock:
 
     Args:
         now: Returns seconds as a float; never goes backwards. Default: `time.perf_counter`.
-        sleep: Blocks the thread for so many seconds. Default: `time.sleep`.
+        sleep: Blocks the thread for so many seconds. Default: `time.sleep`, in slices.
         async_sleep: Suspends the coroutine for so many seconds. Default: `asyncio.sleep`.
 
     Raises:
@@ -45,15 +57,15 @@ class Clock:
     def __init__(
         self,
         now: Now = time.perf_counter,
-        sleep: Sleep = time.sleep,
+        sleep: Sleep = _sleep,
         async_sleep: AsyncSleep = _asyncio_sleep,
     ) -> None:
         for name, value in (("now", now), ("sleep", sleep), ("async_sleep", async_sleep)):
             if not callable(value):
                 raise OptionTypeError(f"Clock({name}=...) takes a function, not {value!r}")
-        self.now = now
-        self.sleep = sleep
-        self.async_sleep = async_sleep
+        self.now: Now = now
+        self.sleep: Sleep = sleep
+        self.async_sleep: AsyncSleep = async_sleep
 
     def __repr__(self) -> str:
         return f"Clock(now={self.now!r}, sleep={self.sleep!r}, async_sleep={self.async_sleep!r})"

@@ -230,7 +230,7 @@ class TaskContext(TaskMetadata):
                 hook(self, self.attempt, succeeded)
 
     def timed_attempt(self) -> TimedBody:
-        """The next attempt, bounded by the task's timeout and by those of the calls around this one.
+        """The next attempt, to be bounded by the task's timeout.
 
         The attempt gets a context of its own: one that was asked to stop goes on being asked while the next one runs.
         """
@@ -238,8 +238,7 @@ class TaskContext(TaskMetadata):
         timeout = declaration.timeout
         assert timeout is not None
         attempt = self._copy()
-        own, around = time.monotonic() + timeout, self._enclosing_deadline()
-        attempt._deadline = own if around is None else min(own, around)
+        attempt._deadline = time.monotonic() + timeout
         context = contextvars.copy_context()
         context.run(here.set, attempt)
         return TimedBody(
@@ -247,14 +246,25 @@ class TaskContext(TaskMetadata):
             body=functools.partial(self._task.func, *self._args, **self._kwargs),
             context=context,
             timeout=timeout,
-            deadline=attempt._deadline,
-            enclosing=attempt._deadline < own,
-            request_stop=attempt.request_stop,
+            attempt=attempt,
         )
 
     def request_stop(self) -> None:
         """Ask the body to end; see `should_stop`."""
         self._stop = True
+
+    def end(self) -> None:
+        """The attempt has ended in time: its deadline does not concern what it left running."""
+        self._deadline = None
+
+    def enclosing_deadline(self) -> float | None:
+        """`time.monotonic` reading at which the first of the timeouts around this attempt is up, or None."""
+        first, call = None, self.parent
+        while call is not None:
+            if call._deadline is not None and (first is None or call._deadline < first):
+                first = call._deadline
+            call = call.parent
+        return first
 
     def _copy(self) -> TaskContext:
         self._identify()  # before the copy: all attempts are one call
@@ -271,15 +281,19 @@ class TaskContext(TaskMetadata):
             return True
         return False
 
-    def _enclosing_deadline(self) -> float | None:
-        call = self.parent
-        while call is not None and call._deadline is None:
-            call = call.parent
-        return None if call is None else call._deadline
+    def _arguments_fit_what_is_shown(self) -> bool:
+        """Whether the signature admits the arguments; a decorator on the function may take any and pass them on."""
+        try:
+            self._task.signature.bind(*self._args, **self._kwargs)
+        except TypeError:
+            return False
+        return True
 
     def _delay_after(self, error: Exception) -> float | None:
         retry = self._task.declaration.retry
         if retry is None or self._delivered or self._hook_error == id(error) or self.should_stop():
+            return None
+        if isinstance(error, TypeError) and not self._arguments_fit_what_is_shown():
             return None
         try:
             return retry.delay_after(self.attempt, error, elapsed=self.elapsed)
@@ -309,7 +323,7 @@ def _reason(error: BaseException) -> Literal["cancelled", "interrupted", "closed
 def _add_note(error: BaseException, subject: str, predicate: str) -> None:
     """Add a note, in the place of an older one on the same subject: some errors are raised again and again."""
     note = f"{subject} {predicate}"
-    notes = getattr(error, "__notes__", None)
+    notes: list[Any] | None = getattr(error, "__notes__", None)
     if isinstance(notes, list):
         for index, old in enumerate(notes):
             if isinstance(old, str) and old.startswith(f"{subject} "):

@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from eagerly._warnings import warn
 from eagerly.errors import EagerlyWarning, StopRequested, TaskTimeoutError
@@ -35,6 +35,22 @@ _abandoned: set[object] = set()
 _numbers = itertools.count(1)
 
 
+class Attempt(Protocol):
+    """What the body's side of a timeout is told and asked."""
+
+    def request_stop(self) -> None:
+        """The time is up, or the caller has gone: let the body know, should it ask."""
+        ...
+
+    def end(self) -> None:
+        """The body has ended in time: its deadline does not concern what it left running."""
+        ...
+
+    def enclosing_deadline(self) -> float | None:
+        """`time.monotonic` reading at which the first of the timeouts around this attempt is up, if there are any."""
+        ...
+
+
 class TimedBody(NamedTuple):
     """One attempt that may take a limited time.
 
@@ -43,18 +59,14 @@ class TimedBody(NamedTuple):
         body: What to call, without arguments.
         context: Where to call it: a copy of the caller's context.
         timeout: Seconds.
-        deadline: `time.monotonic` reading at which the time is up.
-        enclosing: Whether that is the deadline of a timeout around this one, which comes first.
-        request_stop: Tells the body, through ``current_task().should_stop()``, that its time is up.
+        attempt: Whom to tell.
     """
 
     name: str
     body: Callable[[], Any]
     context: contextvars.Context
     timeout: float
-    deadline: float
-    enclosing: bool
-    request_stop: Callable[[], None]
+    attempt: Attempt
 
 
 def abandoned_bodies() -> int:
@@ -63,9 +75,9 @@ def abandoned_bodies() -> int:
 
 
 class _Job:
-    """A body on a helper thread: running, then over; or running, given up by its caller, then over."""
+    """A body on a helper thread. It begins, unless its caller has given it up before, and it is over at some time."""
 
-    __slots__ = ("__weakref__", "context", "error", "given_up", "lock", "over", "ready", "result", "run")
+    __slots__ = ("__weakref__", "begun", "context", "error", "given_up", "lock", "over", "ready", "result", "run")
 
     def __init__(self, timed: TimedBody) -> None:
         self.run: Any = timed.body
@@ -73,10 +85,15 @@ class _Job:
         self.lock = threading.Lock()
         self.ready = threading.Lock()
         self.ready.acquire()
-        self.over = False
-        self.given_up = False
+        self.begun = self.given_up = self.over = False
         self.result: Any = None
         self.error: BaseException | None = None
+
+    def begin(self) -> bool:
+        """Whether the body is to run; not when its caller has gone already."""
+        with self.lock:
+            self.begun = not self.given_up
+        return self.begun
 
     def finish(self) -> None:
         """Hand in the outcome. May be cut short by an interruption and called again; the second call completes it."""
@@ -95,8 +112,9 @@ class _Job:
             if self.over:
                 return False
             self.given_up = True
-            _abandoned.add(self)
-            _interrupt(thread)  # under the lock, so that it cannot hit the thread's next job
+            if self.begun:
+                _abandoned.add(self)
+                _interrupt(thread)  # under the lock, so that it cannot hit the thread's next job
         return True
 
 
@@ -132,11 +150,12 @@ class _Helper:
 def _run(job: _Job) -> bool:
     """Run the job on this thread; False when the thread was interrupted and must not be used again.
 
-    The one interruption that `give_up` sends may arrive at any bytecode up to the end of the outer `try`.
+    The one interruption that `give_up` sends may arrive at any bytecode from `begin` to the end of the outer `try`.
     """
     try:
         try:
-            job.result = job.context.run(job.run)
+            if job.begin():
+                job.result = job.context.run(job.run)
         except BaseException as error:
             job.error = _without_own_frame(error)
         finally:
@@ -146,7 +165,7 @@ def _run(job: _Job) -> bool:
                 pass
     except StopRequested:
         job.finish()
-    return not job.given_up
+    return not (job.begun and job.given_up)
 
 
 def _without_own_frame(error: BaseException) -> BaseException:
@@ -155,7 +174,7 @@ def _without_own_frame(error: BaseException) -> BaseException:
 
 
 def run_sync(timed: TimedBody) -> Any:
-    """Run the body on a helper thread until its deadline, and return what it returns.
+    """Run the body on a helper thread for as long as its timeout allows, and return what it returns.
 
     Raises:
         TaskTimeoutError: The time was up first.
@@ -163,38 +182,62 @@ def run_sync(timed: TimedBody) -> Any:
         BaseException: Whatever the body raised, or what interrupted the wait (Ctrl-C).
     """
     before = dict(timed.context)
+    deadline = time.monotonic() + timed.timeout
     job = _Job(timed)
+    helper = None
     try:
-        helper = _idle.pop()
-    except IndexError:
-        helper = _Helper()
-    helper.give(job)
-    try:
-        in_time = _wait(job.ready, timed.deadline)
+        try:
+            helper = _idle.pop()
+        except IndexError:
+            helper = _Helper()
+        helper.give(job)
+        in_time = _wait(job.ready, deadline, timed.attempt)
     except BaseException:
-        timed.request_stop()
-        job.give_up(helper.thread)
+        timed.attempt.request_stop()
+        if helper is not None:
+            job.give_up(helper.thread)
         raise
     if not in_time:
-        timed.request_stop()
+        timed.attempt.request_stop()
         in_time = not job.give_up(helper.thread)
     if in_time:
-        _adopt(timed.context, before)
         result, error = job.result, job.error
         job.result = job.error = None
+        if isinstance(error, StopRequested) and time.monotonic() >= deadline:
+            raise _timeout_error(timed, None)  # a timed task inside was stopped because of this very deadline
+        timed.attempt.end()
+        _adopt(timed.context, before)
         if error is None:
             return result
         try:
             raise error
         finally:
             del error  # or this frame, the traceback and the error would keep one another
-    _wait(job.ready, time.monotonic() + GRACE)
-    late = f"the thread {helper.thread.name!r} is abandoned until the function returns by itself"
-    raise _timeout_error(timed, None if job.over else late)
+    if time.monotonic() < deadline:
+        raise StopRequested(f"the timeout around task {timed.name!r} has passed")
+    if job.begun:
+        job.ready.acquire(timeout=GRACE)
+    running = job.begun and not job.over
+    late = f"the thread {helper.thread.name!r} is abandoned until the function returns by itself" if running else None
+    raise _timeout_error(timed, late)
+
+
+def _wait(ready: threading.Lock, deadline: float, attempt: Attempt) -> bool:
+    """Wait for `ready` until the first deadline, however far away that is; whether it was had in time.
+
+    The deadline of an attempt around this one is asked for again when it has passed: that attempt may have ended.
+    """
+    while True:
+        enclosing = attempt.enclosing_deadline()
+        rest = (deadline if enclosing is None else min(deadline, enclosing)) - time.monotonic()
+        if rest <= 0:
+            return ready.acquire(blocking=False)
+        if ready.acquire(timeout=min(rest, threading.TIMEOUT_MAX)):
+            return True
 
 
 async def run_async(timed: TimedBody) -> Any:
-    """Run the body, which gives an awaitable, in an asyncio task until its deadline, and return its result.
+    """Run the body, which gives an awaitable, in an asyncio task for as long as its timeout allows.
 
     Raises:
         TaskTimeoutError: The time was up first.
@@ -203,65 +246,73 @@ async def run_async(timed: TimedBody) -> Any:
     import asyncio
 
     before = dict(timed.context)
-    work = timed.context.run(timed.body)
-    coroutine = work if asyncio.iscoroutine(work) else _awaiting(work)
-    task = asyncio.get_running_loop().create_task(coroutine, name=f"{timed.name} (timed)", context=timed.context)
-    del work, coroutine
+    deadline = time.monotonic() + timed.timeout
+    work = _outcome(timed.context.run(timed.body))
+    task = asyncio.get_running_loop().create_task(work, name=f"{timed.name} (timed)", context=timed.context)
     try:
-        await asyncio.wait((task,), timeout=max(0.0, timed.deadline - time.monotonic()))
+        await asyncio.wait((task,), timeout=timed.timeout)
     except asyncio.CancelledError as cancelled:
-        timed.request_stop()
-        await _cancel_through(task, cancelled)
-        if task.cancelled():
+        timed.attempt.request_stop()
+        if task.done():  # it can no longer hear of it: the cancellation is the caller's
+            raise
+        await _cancel_through(task, cancelled, deadline + GRACE)
+        if task.cancelled() or not task.done():
             raise
     except BaseException:
         task.cancel()
         raise
     if task.done():
+        result, error = task.result()
+        if isinstance(error, StopRequested) and time.monotonic() >= deadline:
+            raise _timeout_error(timed, None)  # a timed plain task inside was stopped because of this very deadline
+        timed.attempt.end()
         _adopt(timed.context, before)
+        if error is None:
+            return result
         try:
-            return task.result()
+            raise error
         finally:
-            del task
-    timed.request_stop()
+            del error, task  # as in run_sync
+    timed.attempt.request_stop()
     task.cancel()
-    _abandoned.add(task)
-    task.add_done_callback(_forget)
+    _abandon(task)
     await asyncio.wait((task,), timeout=GRACE)
     late = "its asyncio task is abandoned until the function returns by itself"
     raise _timeout_error(timed, None if task.done() else late)
 
 
-async def _awaiting(work: Awaitable[Any]) -> Any:
-    return await work
+async def _outcome(work: Awaitable[Any]) -> tuple[Any, BaseException | None]:
+    """What `work` gives or raises, as a value: asyncio would let a `SystemExit` of a task stop its whole loop."""
+    import asyncio
+
+    try:
+        return await work, None
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:
+        return None, _without_own_frame(error)
 
 
-async def _cancel_through(task: asyncio.Task[Any], cancelled: asyncio.CancelledError) -> None:
+async def _cancel_through(task: asyncio.Task[Any], cancelled: asyncio.CancelledError, deadline: float) -> None:
     """Pass a cancellation of the caller on to the body and wait for its end, as if it ran in the caller's own task."""
     import asyncio
 
     task.cancel(*cancelled.args)
     while not task.done():
+        rest = deadline - time.monotonic()
+        if rest <= 0:
+            _abandon(task)
+            return
         try:
-            await asyncio.wait((task,))
+            await asyncio.wait((task,), timeout=rest)
         except asyncio.CancelledError as again:
             task.cancel(*again.args)
 
 
-def _forget(task: asyncio.Task[Any]) -> None:
-    _abandoned.discard(task)
-    if not task.cancelled():
-        task.exception()  # a late failure is discarded like a late result, not reported as never retrieved
-
-
-def _wait(lock: threading.Lock, deadline: float) -> bool:
-    """Wait for `lock` until `deadline`, however far away that is; whether it was had in time."""
-    while True:
-        rest = deadline - time.monotonic()
-        if lock.acquire(timeout=max(0.0, min(rest, threading.TIMEOUT_MAX))):
-            return True
-        if rest <= threading.TIMEOUT_MAX:
-            return False
+def _abandon(task: asyncio.Task[Any]) -> None:
+    """Count the body as abandoned until it ends; what it then returns or raises is thrown away."""
+    _abandoned.add(task)
+    task.add_done_callback(_abandoned.discard)
 
 
 def _adopt(context: contextvars.Context, before: dict[contextvars.ContextVar[Any], Any]) -> None:
@@ -272,10 +323,8 @@ def _adopt(context: contextvars.Context, before: dict[contextvars.ContextVar[Any
             variable.set(value)
 
 
-def _timeout_error(timed: TimedBody, late: str | None) -> BaseException:
+def _timeout_error(timed: TimedBody, late: str | None) -> TaskTimeoutError:
     """What to raise when the time is up; `late` says what is still running, if anything is."""
-    if timed.enclosing:
-        return StopRequested(f"the timeout around task {timed.name!r} has passed")
     error = TaskTimeoutError(
         f"task {timed.name!r} took longer than its timeout of {timed.timeout:g} s",
         timeout=timed.timeout,
@@ -284,7 +333,8 @@ def _timeout_error(timed: TimedBody, late: str | None) -> BaseException:
     if late is not None:
         message = (
             f"task {timed.name!r} did not stop within {GRACE:g} s of its timeout; {late} "
-            f"({abandoned_bodies()} abandoned now). In a long loop, ask current_task().should_stop()"
+            f"({abandoned_bodies()} abandoned now). Give blocking calls a limit of their own, and let threads that the "
+            "function started ask current_task().should_stop()"
         )
         try:
             warn(message)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from eagerly._callables import Kind, callable_name, compile_binders, kind_of, signature_of
+from eagerly._callables import WRAPPERS, Kind, callable_name, compile_binders, innermost, kind_of, signature_of
 from eagerly._names import NameTemplate
 from eagerly._numbers import seconds
 from eagerly._retry import Retry, retry_from
@@ -51,6 +51,7 @@ class Declaration:
         "driver",
         "func",
         "kind",
+        "module",
         "name",
         "options",
         "plain",
@@ -71,24 +72,28 @@ class Declaration:
         self.undecorated = func
         self.driver: Any = None  # filled in by the kinds of task that have one
         self.warned_escaped = False
-        self.wrapper = type(func) if isinstance(func, classmethod | staticmethod) else None
+        self.wrapper: type[Any] | None = type(func) if isinstance(func, WRAPPERS) else None
         self.func: Callable[..., Any] = func.__func__ if self.wrapper is not None else func
         check_callable("task", self.func)
         self.options = options
         self.kind = kind_of(self.func)
         self.signature = signature_of("task", self.func)
         self.plain = callable_name(self.func)
-        self.qualname = getattr(self.func, "__qualname__", self.plain)
+        named = innermost(self.func)
+        self.qualname = getattr(named, "__qualname__", self.plain)
+        self.module = getattr(named, "__module__", None)
         self.check, self.bind = compile_binders(self.func, self.signature)
 
         given = {name: options.get(name, default.value) for name, default in DEFAULTS.items()}
         self._refuse_without_effect(given)
-        self.name = self.plain if given["name"] is None else given["name"]
-        # A name of our making may have what a chosen one may not: `<lambda>`, a class with a period.
+        # A name that nobody chose may have what a chosen one may not: `<lambda>`, a class with a period.
         self.template = NameTemplate(
-            self.plain.replace(".", "_").replace("{", "(").replace("}", ")") if given["name"] is None else self.name,
+            self.plain.replace(".", "_").replace("{", "(").replace("}", ")")
+            if given["name"] is None
+            else given["name"],
             self.signature.parameters,
         )
+        self.name = self.plain if given["name"] is None else self.template.text
         self.description = description_of("task", given["description"], self.func)
         self.retries: int | Retry = given["retries"]
         self.retry = retry_from("task(retries=...)", self.retries)
@@ -98,7 +103,7 @@ class Declaration:
 
     @property
     def qualified_name(self) -> str:
-        return f"{getattr(self.func, '__module__', None) or '?'}.{self.qualname}"
+        return f"{self.module or '?'}.{self.qualname}"
 
     @property
     def is_async(self) -> bool:
@@ -128,7 +133,7 @@ def check_callable(decorator: str, func: object) -> None:
         raise OptionTypeError(
             f"`@{decorator}({func!r})`: the only positional argument is the function; write @{decorator}(name={func!r})"
         )
-    if isinstance(func, classmethod | staticmethod):
+    if isinstance(func, WRAPPERS):
         kind = type(func).__name__
         raise OptionTypeError(
             f"`@{decorator}` goes below @{kind}: write @{kind} first, and @{decorator} on the next line"
@@ -168,7 +173,7 @@ def tags_from(option: str, value: object) -> frozenset[str]:
     if isinstance(value, str):
         raise OptionTypeError(f"{option} takes several strings; write tags=({value!r},)")
     try:
-        tags = frozenset(value)  # type: ignore[call-overload]  # checked by trying
+        tags: frozenset[Any] = frozenset(value)  # type: ignore[call-overload]  # checked by trying
     except TypeError:
         raise OptionTypeError(f"{option} takes strings, not {value!r}") from None
     for tag in tags:
@@ -180,7 +185,7 @@ def tags_from(option: str, value: object) -> frozenset[str]:
 def description_of(decorator: str, given: object, func: object) -> str:
     """The description given, or the docstring of `func`."""
     if given is None:
-        doc = getattr(func, "__doc__", None)
+        doc = getattr(innermost(func), "__doc__", None)
         return inspect.cleandoc(doc) if isinstance(doc, str) else ""
     if not isinstance(given, str):
         raise OptionTypeError(f"{decorator}(description=...) takes a string, not {given!r}")

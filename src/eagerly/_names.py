@@ -5,7 +5,7 @@ Nothing here looks at a value before that, and nothing follows attributes or ind
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from string import Formatter
 from typing import Any
 
@@ -31,9 +31,18 @@ class NameTemplate:
 
     __slots__ = ("fields", "text")
 
+    fields: frozenset[str]
+    """The parameters that the name depends on."""
+    text: str
+    """The template; the name itself where there are no fields."""
+
     def __init__(self, text: str, parameters: Collection[str], *, option: str = "task(name=...)") -> None:
-        self.text = plain_name(option, text)
-        self.fields = frozenset(_placeholders(option, text, parameters))
+        pieces = list(_pieces(option, check_name(option, text)))
+        for literal, _ in pieces:
+            refuse_period(option, text, literal)
+        self.fields = frozenset(field for _, field in pieces if field is not None)
+        _refuse_unknown(option, text, self.fields, parameters)
+        self.text = text if self.fields else text.format()
 
     def render(self, inputs: Mapping[str, Any], map_index: int | None = None) -> str:
         """The name for one call.
@@ -52,29 +61,47 @@ class NameTemplate:
 
 
 def plain_name(option: str, text: object) -> str:
-    """`text` if it can be the name of a task or workflow."""
+    """`text` if it can be the name of something without parameters to fill in.
+
+    Raises:
+        OptionTypeError, OptionValueError: It is no string, is empty or has a period.
+    """
+    name = check_name(option, text)
+    refuse_period(option, name, name)
+    return name
+
+
+def check_name(option: str, text: object) -> str:
     if not isinstance(text, str):
         raise OptionTypeError(f"{option} takes a string, not {text!r}")
     if not text.strip():
         raise OptionValueError(f"{option} must not be empty")
-    if "." in text:
-        raise OptionValueError(
-            f"{option} may not contain a period, and {text!r} does; write {text.replace('.', '_')!r}"
-        )
     return text
 
 
-def _placeholders(option: str, text: str, parameters: Collection[str]) -> list[str]:
-    available = ", ".join(f"{{{name}}}" for name in (*parameters, MAP_INDEX))
+def refuse_period(option: str, text: str, literal: str) -> None:
+    if "." in literal:
+        hint = text.replace(literal, literal.replace(".", "_"))
+        raise OptionValueError(f"{option} may not contain a period, and {text!r} does; write {hint!r}")
+
+
+def _pieces(option: str, text: str) -> Iterator[tuple[str, str | None]]:
+    """Literal text and the placeholder behind it, those within format specs included."""
     try:
-        found = [field for _, field, spec, _ in Formatter().parse(text) if field is not None]
+        for literal, field, spec, _ in Formatter().parse(text):
+            yield literal, field
+            if spec:
+                yield from (("", inner) for _, inner in _pieces(option, spec) if inner is not None)
     except ValueError as error:
         raise OptionValueError(
             f"{option}: {text!r} is not a valid template ({error}); write {{{{ and }}}} for literal braces"
         ) from None
-    for field in found:
+
+
+def _refuse_unknown(option: str, text: str, fields: Collection[str], parameters: Collection[str]) -> None:
+    available = ", ".join(f"{{{name}}}" for name in (*parameters, MAP_INDEX))
+    for field in sorted(fields):
         if field not in parameters and field != MAP_INDEX:
             raise OptionValueError(
                 f"{option}: {text!r} references the unknown placeholder {{{field}}}; available: {available}"
             )
-    return found

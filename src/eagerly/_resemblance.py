@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from eagerly._callables import callable_name, code_of
+from eagerly._callables import callable_name, code_of, innermost
 from eagerly._sentinel import UNSET
 
 if TYPE_CHECKING:
@@ -46,16 +46,16 @@ class LooksLikeFunction:
         def signature(self) -> inspect.Signature: ...
 
     def _resemble(self, func: Callable[..., Any]) -> None:
-        # In the instance, as classes have a name, a docstring and a module of their own.
-        name = callable_name(func)
+        # In the instance, as classes have a name, a docstring, a module and annotations of their own.
+        name, named = callable_name(func), innermost(func)
         vars(self).update(
             __name__=name,
-            __qualname__=getattr(func, "__qualname__", name),
-            __doc__=func.__doc__,
-            __module__=getattr(func, "__module__", None),
+            __qualname__=getattr(named, "__qualname__", name),
+            __doc__=named.__doc__,
+            __module__=getattr(named, "__module__", None),
+            __annotations__=getattr(func, "__annotations__", {}),
         )
 
-    __annotations__ = _OfInstances(lambda self: getattr(self.func, "__annotations__", {}), {})  # type: ignore[assignment]
     __wrapped__ = _OfInstances(lambda self: self.func)
     __signature__ = _OfInstances(lambda self: self.signature)
     __code__ = _OfInstances(lambda self: code_of(self.func))

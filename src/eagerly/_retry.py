@@ -99,13 +99,15 @@ class Retry:
     def _wanted(self, error: Exception) -> float | bool | None:
         """False: do not retry. None: retry after the usual delay. A number: after that many seconds."""
         if isinstance(self.on, type | tuple):
-            return None if isinstance(error, self.on) else False
+            return None if isinstance(error, self.on) else False  # pyright: ignore[reportUnknownMemberType]
         answer = self.on(error)
         if isinstance(answer, bool):
             return None if answer else False
         return seconds("the function in Retry(on=...) must return a bool or a delay; it", answer)
 
     def _backed_off(self, attempt: int) -> float:
+        if not self.delay:
+            return 0.0
         longest = _plain(self.max_delay)
         try:
             wait = min(_plain(self.delay) * self.backoff ** (attempt - 1), longest)
@@ -138,7 +140,7 @@ def _check_on(on: object) -> None:
     if isinstance(on, type):
         types: tuple[object, ...] = (on,)
     elif isinstance(on, tuple):
-        types = on
+        types = on  # pyright: ignore[reportUnknownVariableType]  # a tuple of whatever: checked below
     elif callable(on):
         return
     else:

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from eagerly._context import TaskContext
+    from eagerly.typing import Now
 
-__all__ = ["OUTSIDE", "SessionContext", "current_session", "current_task", "here", "open_session"]
+__all__ = ["OUTSIDE", "SessionContext", "current_session", "current_task", "here", "open_session", "without_closed"]
 
 
 class SessionContext(Identity):
@@ -40,20 +41,20 @@ class SessionContext(Identity):
         settings: Settings | None = None,
         explicit: dict[str, Any] | None = None,
     ) -> None:
-        self.name = name
-        self.clock = clock
-        self.now = clock.now
-        self.plugins = plugins
+        self.name: str | None = name
+        self.clock: Clock = clock
+        self.now: Now = clock.now
+        self.plugins: tuple[object, ...] = plugins
         self.hooks = hooks
-        self.closed = False
-        self.explicit = explicit or {}
+        self.closed: bool = False
+        self.explicit: dict[str, Any] = explicit or {}
         self.outer = outer
         self._settings = settings
         # The two questions that a session and a call answer alike: what session do calls made here belong to (this one;
         # once it has been left, the one around it), and on whose behalf are they made?
         self._session = self
         self._call: TaskContext | None = None if outer is None else outer._call
-        self.started = clock.now()
+        self.started: float = clock.now()
 
     @property
     def settings(self) -> Settings:
@@ -97,6 +98,19 @@ def current_session() -> SessionContext | None:
 def current_task() -> TaskContext | None:
     """The call on whose behalf this code runs, or None outside of a task. Never raises."""
     return here.get()._call
+
+
+def without_closed(scope: SessionContext | TaskContext) -> SessionContext | TaskContext:
+    """`scope`, no longer inside of sessions that have been left: nobody is in those, and they must not pile up."""
+    while isinstance(scope, SessionContext) and scope.closed and scope.outer is not None:
+        scope = scope.outer
+    inner = scope
+    while isinstance(inner, SessionContext) and isinstance(inner.outer, SessionContext):
+        if inner.outer.closed:
+            inner.outer = inner.outer.outer
+        else:
+            inner = inner.outer
+    return scope
 
 
 def open_session(scope: SessionContext | TaskContext) -> SessionContext:

@@ -1,16 +1,16 @@
-"""Opening and leaving a session. What a session *is* stands in `_context.SessionContext`."""
+"""Opening and leaving a session. What a session *is* stands in `_scope.SessionContext`."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Any
+from typing import Never
 
 from eagerly._clock import Clock
 from eagerly._declaration import refuse_unknown
 from eagerly._needs_call import needs_call
-from eagerly._scope import OUTSIDE, SessionContext, here, open_session
+from eagerly._scope import OUTSIDE, SessionContext, here, open_session, without_closed
 from eagerly._sentinel import UNSET, UnsetType
 from eagerly._settings import Settings, resolve_settings
 from eagerly._warnings import user_frame
@@ -75,7 +75,7 @@ class Session:
         self.__exit__(kind, error, traceback)
 
     def _open(self) -> SessionContext:
-        scope = here.get()
+        scope = without_closed(here.get())
         outer = open_session(scope)
         explicit = {**outer.explicit, **(self.settings.given if self.settings is not None else {})}
         settings, _ = resolve_settings(self.settings, outer.explicit)
@@ -126,12 +126,12 @@ class Session:
 
 @needs_call("with session():")
 def session(
-    *args: Any,
+    *args: Never,
     plugins: Iterable[object] = (),
     settings: Settings | None = None,
     clock: Clock | UnsetType = UNSET,
     name: str | None = None,
-    **unknown: Any,
+    **unknown: Never,
 ) -> Session:
     """A session: what the calls made inside it share. Enter it with ``with`` or ``async with``.
 

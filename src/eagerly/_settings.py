@@ -25,7 +25,8 @@ class Settings:
 
     Precedence, from strong to weak: an argument of the task; ``session(settings=...)``; the enclosing session; the
     environment (``EAGERLY_WRAP_ERRORS=1``); ``[tool.eagerly]`` in the nearest pyproject.toml; the default.
-    Only the fields that are given take part, so ``Settings(strict_hooks=True)`` says nothing about the others.
+    Only the fields that are given take part, so ``Settings(strict_hooks=True)`` says nothing about the others
+    (`dataclasses.replace` gives all of them).
 
     Args:
         wrap_errors: Raise `eagerly.errors.TaskError` from the user's exception instead of the exception itself.
@@ -133,9 +134,12 @@ def _read_pyproject(path: str) -> dict[str, Any]:
 
     try:
         with open(path, "rb") as file:
-            table: dict[str, Any] = tomllib.load(file).get("tool", {}).get("eagerly", {})
+            tool: dict[str, Any] = tomllib.load(file).get("tool", {})
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"{path} cannot be read: {error}") from error
+    if not isinstance(tool, dict):
+        raise SettingsError(f"{path}: tool must be a table, not {tool!r}")
+    table: dict[str, Any] = tool.get("eagerly", {})
     if not isinstance(table, dict):
         raise SettingsError(f"{path}: tool.eagerly must be a table, not {table!r}")
     for name, value in table.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import MethodType
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Never, ParamSpec, Self, TypeVar
 
 from eagerly._declaration import DEFAULTS, Declaration, only_given, refuse_unknown
 from eagerly._pickling import find_importable, reduce_decorated
@@ -43,6 +43,8 @@ class Task(LooksLikeFunction, Generic[P, R]):
         declaration: Declaration
         check: Callable[..., None]
         bind: Callable[..., dict[str, Any]]
+
+        def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Any: ...
 
     def __init__(self, declaration: Declaration) -> None:
         _put(self, "declaration", declaration)
@@ -87,9 +89,10 @@ class Task(LooksLikeFunction, Generic[P, R]):
     def signature(self) -> inspect.Signature:
         """The parameters that a call of this task takes; on a bound method, without ``self``."""
         signature = self.declaration.signature
-        if self.func is self.declaration.func:
+        parameters = list(signature.parameters.values())
+        if self.func is self.declaration.func or parameters[0].kind is parameters[0].VAR_POSITIONAL:
             return signature
-        return signature.replace(parameters=list(signature.parameters.values())[1:])
+        return signature.replace(parameters=parameters[1:])
 
     @property
     def is_async(self) -> bool:
@@ -110,7 +113,7 @@ class Task(LooksLikeFunction, Generic[P, R]):
         timeout: float | timedelta | UnsetType | None = UNSET,
         tags: Iterable[str] | UnsetType = UNSET,
         wrap_errors: bool | UnsetType | None = UNSET,
-        **unknown: Any,
+        **unknown: Never,
     ) -> Self:
         """A copy of this task with other options; those not given stay as they are.
 
@@ -129,21 +132,28 @@ class Task(LooksLikeFunction, Generic[P, R]):
             name=name, description=description, retries=retries, timeout=timeout, tags=tags, wrap_errors=wrap_errors
         )
         copy = self._with({**self.declaration.options, **given})
-        if self.func is not self.declaration.func and isinstance(self.func, MethodType):
-            return copy.__get__(self.func.__self__)  # type: ignore[no-any-return]
-        return copy
+        return self._bind_like_this(copy)
 
-    def __get__(self, instance: Any, owner: Any = None) -> Any:
+    def _bind_like_this(self, other: Self) -> Self:
+        """`other` bound to the instance or class that this task is bound to, if it is."""
+        if self.func is self.declaration.func or not isinstance(self.func, MethodType):
+            return other
+        return other._bound_to(self.func.__self__, self.func)
+
+    def __get__(self, instance: Any, owner: Any = None) -> Task[..., Any]:
         wrapper = self.declaration.wrapper
         if wrapper is staticmethod:
             return self
         if wrapper is classmethod:
-            instance = type(instance) if owner is None else owner
+            instance = type(instance) if owner is None else owner  # pyright: ignore[reportUnknownVariableType]
         elif instance is None:
             return self
         get = getattr(type(self.func), "__get__", None)
         if get is None or (func := get(self.func, instance, type(instance))) is self.func:
             return self  # like a partial or an already bound method in a class: not a method
+        return self._bound_to(instance, func)
+
+    def _bound_to(self, instance: Any, func: Callable[..., Any]) -> Self:
         bound = object.__new__(type(self))
         _put(bound, "__dict__", vars(self))
         _put(bound, "declaration", self.declaration)
@@ -157,6 +167,11 @@ class Task(LooksLikeFunction, Generic[P, R]):
             hint = f"; write task.options({name}={value!r}) for a changed copy" if name in DEFAULTS else ""
             raise AttributeError(f"a task is immutable, so {name!r} cannot be set{hint}")
         super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if hasattr(type(self), name):
+            raise AttributeError(f"a task is immutable, so {name!r} cannot be deleted")
+        super().__delattr__(name)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Task):
@@ -175,7 +190,9 @@ class Task(LooksLikeFunction, Generic[P, R]):
     def __reduce_ex__(self, protocol: object) -> str | tuple[Any, ...]:
         func, declaration = self.func, self.declaration
         if isinstance(func, MethodType) and func is not declaration.func:
-            return getattr, (func.__self__, declaration.plain)
+            if getattr(func.__self__, declaration.plain, None) == self:
+                return getattr, (func.__self__, declaration.plain)
+            return _bind, (self._with(declaration.options), func.__self__)
         named = find_importable(declaration.func)
         if named is not self and isinstance(named, Task) and named.declaration.func is declaration.func:
             return named._with, (declaration.options,)
@@ -190,3 +207,7 @@ class Task(LooksLikeFunction, Generic[P, R]):
     def __repr__(self) -> str:
         told = "".join(f", {name}={value!r}" for name, value in self.declaration.options.items())
         return f"<{type(self).__name__} {self.declaration.qualified_name}{told}>"
+
+
+def _bind(task: Task[..., Any], instance: Any) -> Any:
+    return task._bound_to(instance, MethodType(task.func, instance))

@@ -5,8 +5,8 @@ decides nothing itself; what a task was told stands in its `Declaration`.
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncGenerator, Coroutine, Generator
-from typing import TYPE_CHECKING, Any, Concatenate, Self, TypeVar, overload
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, overload
 
 from eagerly._callables import AdvisingName, Kind, renamed
 from eagerly._context import TaskContext
@@ -18,7 +18,9 @@ from eagerly._task import P, R, Task
 
 __all__ = ["AsyncTask", "AsyncTaskStream", "SyncTask", "SyncTaskStream", "make_task"]
 
-S = TypeVar("S", contravariant=True)
+Q = ParamSpec("Q")
+S = TypeVar("S")
+T = TypeVar("T")
 
 _look = here.get
 _enter = here.set
@@ -57,12 +59,19 @@ class SyncTask(Task[P, R]):
             raise
 
     if TYPE_CHECKING:
-
+        # Class methods, functions looked up on the class, methods, static methods. `self` is a Callable because mypy
+        # cannot tell S from a `SyncTask[Concatenate[S, Q], T]`.
         @overload
-        def __get__(self, instance: None, owner: Any = ...) -> Self: ...
+        def __get__(  # type: ignore[misc]  # is a task
+            self: Callable[Concatenate[type[S], Q], T], instance: object, owner: type[S]
+        ) -> SyncTask[Q, T]: ...
         @overload
-        def __get__(self: SyncTask[Concatenate[S, P], R], instance: S, owner: Any = ...) -> SyncTask[P, R]: ...  # type: ignore[misc]
-        def __get__(self, instance: Any, owner: Any = ...) -> Any: ...
+        def __get__(self, instance: None, owner: object) -> Self: ...
+        @overload
+        def __get__(self: Callable[Concatenate[S, Q], T], instance: S, owner: object = ...) -> SyncTask[Q, T]: ...
+        @overload
+        def __get__(self, instance: object, owner: object = ...) -> Self: ...
+        def __get__(self, instance: Any, owner: Any = None) -> Any: ...
 
 
 class AsyncTask(Task[P, R]):
@@ -82,10 +91,18 @@ class AsyncTask(Task[P, R]):
     if TYPE_CHECKING:
 
         @overload
-        def __get__(self, instance: None, owner: Any = ...) -> Self: ...
+        def __get__(  # type: ignore[misc]  # is a task
+            self: Callable[Concatenate[type[S], Q], Coroutine[Any, Any, T]], instance: object, owner: type[S]
+        ) -> AsyncTask[Q, T]: ...
         @overload
-        def __get__(self: AsyncTask[Concatenate[S, P], R], instance: S, owner: Any = ...) -> AsyncTask[P, R]: ...  # type: ignore[misc]
-        def __get__(self, instance: Any, owner: Any = ...) -> Any: ...
+        def __get__(self, instance: None, owner: object) -> Self: ...
+        @overload
+        def __get__(
+            self: Callable[Concatenate[S, Q], Coroutine[Any, Any, T]], instance: S, owner: object = ...
+        ) -> AsyncTask[Q, T]: ...
+        @overload
+        def __get__(self, instance: object, owner: object = ...) -> Self: ...
+        def __get__(self, instance: Any, owner: Any = None) -> Any: ...
 
 
 class SyncTaskStream(Task[P, R]):
@@ -105,12 +122,18 @@ class SyncTaskStream(Task[P, R]):
     if TYPE_CHECKING:
 
         @overload
-        def __get__(self, instance: None, owner: Any = ...) -> Self: ...
+        def __get__(  # type: ignore[misc]  # is a task
+            self: Callable[Concatenate[type[S], Q], Generator[T, Any, Any]], instance: object, owner: type[S]
+        ) -> SyncTaskStream[Q, T]: ...
+        @overload
+        def __get__(self, instance: None, owner: object) -> Self: ...
         @overload
         def __get__(
-            self: SyncTaskStream[Concatenate[S, P], R], instance: S, owner: Any = ...
-        ) -> SyncTaskStream[P, R]: ...  # type: ignore[misc]
-        def __get__(self, instance: Any, owner: Any = ...) -> Any: ...
+            self: Callable[Concatenate[S, Q], Generator[T, Any, Any]], instance: S, owner: object = ...
+        ) -> SyncTaskStream[Q, T]: ...
+        @overload
+        def __get__(self, instance: object, owner: object = ...) -> Self: ...
+        def __get__(self, instance: Any, owner: Any = None) -> Any: ...
 
 
 class AsyncTaskStream(Task[P, R]):
@@ -130,12 +153,18 @@ class AsyncTaskStream(Task[P, R]):
     if TYPE_CHECKING:
 
         @overload
-        def __get__(self, instance: None, owner: Any = ...) -> Self: ...
+        def __get__(  # type: ignore[misc]  # is a task
+            self: Callable[Concatenate[type[S], Q], AsyncGenerator[T, Any]], instance: object, owner: type[S]
+        ) -> AsyncTaskStream[Q, T]: ...
+        @overload
+        def __get__(self, instance: None, owner: object) -> Self: ...
         @overload
         def __get__(
-            self: AsyncTaskStream[Concatenate[S, P], R], instance: S, owner: Any = ...
-        ) -> AsyncTaskStream[P, R]: ...  # type: ignore[misc]
-        def __get__(self, instance: Any, owner: Any = ...) -> Any: ...
+            self: Callable[Concatenate[S, Q], AsyncGenerator[T, Any]], instance: S, owner: object = ...
+        ) -> AsyncTaskStream[Q, T]: ...
+        @overload
+        def __get__(self, instance: object, owner: object = ...) -> Self: ...
+        def __get__(self, instance: Any, owner: Any = None) -> Any: ...
 
 
 async def _run_async_task(call: TaskContext, func: Any, args: Any, kwargs: Any) -> Any:
@@ -196,9 +225,9 @@ def _run_stream(call: TaskContext, func: Any, args: Any, kwargs: Any) -> Generat
                 try:
                     # Nothing here keeps the item while the consumer has it: the name is cleared in the same expression.
                     value = yield (item, item := None)[0]
-                    advance = send
+                    advance = send  # pyright: ignore[reportPossiblyUnboundVariable]  # set by the first step
                 except BaseException as error:
-                    advance, value = source.throw, error
+                    advance, value = source.throw, error  # pyright: ignore[reportPossiblyUnboundVariable]  # set by the first step
                     closing = isinstance(error, GeneratorExit)
                 continue
             call.clock.sleep(delay)
@@ -214,7 +243,7 @@ async def _run_async_stream(call: TaskContext, func: Any, args: Any, kwargs: Any
     value: Any = None
     watched, closing = True, False
     call.start()
-    ending = _EndingOf(call)  # noqa: F841 - lives as long as this frame does
+    _ending = _EndingOf(call)  # lives as long as this frame does
     try:
         while True:
             token = _enter(scope)
@@ -241,9 +270,9 @@ async def _run_async_stream(call: TaskContext, func: Any, args: Any, kwargs: Any
                     watched = call.deliver(item)
                 try:
                     value = yield (item, item := None)[0]  # as in _run_stream
-                    advance = send
+                    advance = send  # pyright: ignore[reportPossiblyUnboundVariable]  # set by the first step
                 except BaseException as error:
-                    advance, value = source.athrow, error
+                    advance, value = source.athrow, error  # pyright: ignore[reportPossiblyUnboundVariable]  # set by the first step
                     closing = isinstance(error, GeneratorExit)
                 continue
             await call.clock.async_sleep(delay)
@@ -289,7 +318,9 @@ def _leave_anywhere(token: Any) -> None:
         pass
 
 
-_CLASSES = {cls.kind: cls for cls in (SyncTask, AsyncTask, SyncTaskStream, AsyncTaskStream)}
+_CLASSES: dict[Kind, type[Task[..., Any]]] = {
+    cls.kind: cls for cls in (SyncTask, AsyncTask, SyncTaskStream, AsyncTaskStream)
+}
 
 
 def make_task(func: Any, options: dict[str, Any]) -> Task[..., Any]:

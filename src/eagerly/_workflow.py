@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Generic,
+    ParamSpec,
+    Protocol,
+    Self,
+    TypedDict,
+    TypeVar,
+    Unpack,
+    overload,
+)
 
 from eagerly._callables import AdvisingName, Kind, callable_name, kind_of, renamed, signature_of
 from eagerly._declaration import check_callable, description_of, refuse_unknown
@@ -19,7 +31,10 @@ if TYPE_CHECKING:
 __all__ = ["AsyncWorkflow", "SyncWorkflow", "Workflow", "workflow"]
 
 P = ParamSpec("P")
-R = TypeVar("R")
+R = TypeVar("R", covariant=True)
+Q = ParamSpec("Q")
+S = TypeVar("S")
+T = TypeVar("T")
 
 OPTIONS = ("name", "description")
 
@@ -59,7 +74,7 @@ class Workflow(LooksLikeFunction, Generic[P, R]):
 
         def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Any: ...
 
-    def __get__(self, instance: Any, owner: Any = None) -> Any:
+    def __get__(self, instance: Any, owner: Any = None) -> Workflow[..., Any]:
         get = getattr(type(self.func), "__get__", None)
         if instance is None or get is None or (func := get(self.func, instance, owner)) is self.func:
             return self
@@ -82,6 +97,16 @@ class SyncWorkflow(Workflow[P, R]):
         with session(name=self.name):
             return self.func(*args, **kwargs)  # type: ignore[no-any-return]
 
+    if TYPE_CHECKING:
+        # Workflows looked up on the class, methods, static methods; see `eagerly._tasks` for `self`.
+        @overload
+        def __get__(self, instance: None, owner: object = ...) -> Self: ...
+        @overload
+        def __get__(self: Callable[Concatenate[S, Q], T], instance: S, owner: object = ...) -> SyncWorkflow[Q, T]: ...
+        @overload
+        def __get__(self, instance: object, owner: object = ...) -> Self: ...
+        def __get__(self, instance: Any, owner: Any = None) -> Any: ...
+
 
 class AsyncWorkflow(Workflow[P, R]):
     """A workflow made of an ``async def`` function."""
@@ -90,10 +115,29 @@ class AsyncWorkflow(Workflow[P, R]):
         driver = renamed(_run_async_workflow, self.__name__, AdvisingName(self.__qualname__))
         return driver(self, args, kwargs)  # type: ignore[no-any-return]
 
+    if TYPE_CHECKING:
+
+        @overload
+        def __get__(self, instance: None, owner: object = ...) -> Self: ...
+        @overload
+        def __get__(
+            self: Callable[Concatenate[S, Q], Coroutine[Any, Any, T]], instance: S, owner: object = ...
+        ) -> AsyncWorkflow[Q, T]: ...
+        @overload
+        def __get__(self, instance: object, owner: object = ...) -> Self: ...
+        def __get__(self, instance: Any, owner: Any = None) -> Any: ...
+
 
 async def _run_async_workflow(workflow: AsyncWorkflow[..., Any], args: Any, kwargs: Any) -> Any:
     async with session(name=workflow.name):
         return await workflow.func(*args, **kwargs)
+
+
+class WorkflowOptions(TypedDict, total=False):
+    """What ``workflow(...)`` takes besides a function."""
+
+    name: str | None
+    description: str | None
 
 
 class WorkflowDecorator(Protocol):
@@ -106,11 +150,13 @@ class WorkflowDecorator(Protocol):
 
 
 @overload
-def workflow(func: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncWorkflow[P, R]: ...
+def workflow(
+    func: Callable[P, Coroutine[Any, Any, R]], /, **options: Unpack[WorkflowOptions]
+) -> AsyncWorkflow[P, R]: ...
 @overload
-def workflow(func: Callable[P, R], /) -> SyncWorkflow[P, R]: ...
+def workflow(func: Callable[P, R], /, **options: Unpack[WorkflowOptions]) -> SyncWorkflow[P, R]: ...
 @overload
-def workflow(*, name: str | None = ..., description: str | None = ...) -> WorkflowDecorator: ...
+def workflow(**options: Unpack[WorkflowOptions]) -> WorkflowDecorator: ...
 
 
 def workflow(func: Any = None, /, *, name: str | None = None, description: str | None = None, **unknown: Any) -> Any:

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import pluggy
 
+from eagerly._callables import WRAPPERS
 from eagerly.errors import PluginError
 from eagerly.hooks._marker import PROJECT
 from eagerly.hooks._spec import HOOKS, EagerlySpec
@@ -91,7 +92,7 @@ def compile_hooks(plugins: Sequence[object], *, strict: bool) -> CompiledHooks:
     if not plugins:
         return NO_HOOKS
     manager = _manager(plugins)
-    hooks = {}
+    hooks: dict[str, CompiledHook] = {}
     for name in HOOKS:
         implementations = getattr(manager.hook, name).get_hookimpls()
         if implementations:
@@ -129,7 +130,8 @@ def _refuse_what_is_no_plugin(plugin: object) -> None:
         )
     if isinstance(plugin, list | tuple | set | frozenset | dict):
         raise PluginError(
-            f"a {type(plugin).__name__} is not a plugin: give its plugins one by one, as in register_plugins(A(), B()) "
+            f"a {type(plugin).__name__} is not a plugin: "  # pyright: ignore[reportUnknownArgumentType]  # list of what?
+            "give its plugins one by one, as in register_plugins(A(), B()) "
             "and session(plugins=[A(), B()])"
         )
     if plugin is None or isinstance(plugin, str | bytes | int | float):
@@ -147,7 +149,7 @@ def _marked_methods(plugin: object) -> dict[str, Callable[..., Any]]:
     hooks: dict[str, Callable[..., Any]] = {}
     for name in dir(plugin):
         attribute = inspect.getattr_static(plugin, name, None)
-        function = attribute.__func__ if isinstance(attribute, staticmethod | classmethod) else attribute
+        function = attribute.__func__ if isinstance(attribute, WRAPPERS) else attribute
         if getattr(function, f"{PROJECT}_impl", None) is not None:
             hooks[name] = getattr(plugin, name)
         elif name in HOOKS and callable(function):
@@ -217,7 +219,7 @@ def _compile(hook: str, implementations: Sequence[pluggy.HookImpl], strict: bool
         lines.append("duration = call.elapsed")
     for number, implementation in enumerate(implementations):
         namespace[f"run_{number}"] = implementation.function
-        namespace[f"plugin_{number}"] = implementation.plugin.plugin
+        namespace[f"plugin_{number}"] = implementation.plugin.plugin  # type: ignore[attr-defined]  # a _Plugin
         arguments = ", ".join(
             name if name in moment.given else _OF_THE_CALL.get(name, name) for name in implementation.argnames
         )
@@ -248,7 +250,7 @@ def _hook_failed(plugin: object, hook: str, error: BaseException) -> None:
     import logging
 
     logging.getLogger("eagerly.hooks").error(
-        "the hook %s of plugin %s raised %s; the task goes on",
+        "the hook %s of plugin %s raised %s, which is ignored",
         hook,
         plugin_name(plugin),
         type(error).__name__,

@@ -7,6 +7,7 @@ from typing import Any, TypeVar, overload
 
 import pluggy
 
+from eagerly._callables import WRAPPERS
 from eagerly.errors import OptionTypeError
 
 __all__ = ["PROJECT", "hook_impl", "hook_spec"]
@@ -19,7 +20,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 @overload
-def hook_impl(function: F, /) -> F: ...
+def hook_impl(function: F, /, *, tryfirst: bool = False, trylast: bool = False) -> F: ...
 
 
 @overload
@@ -54,9 +55,17 @@ def hook_impl(function: Any = None, /, *, tryfirst: bool = False, trylast: bool 
                 "Write two hooks (before_node_execute and after_node_execute), or decorate the function itself"
             )
         raise OptionTypeError(f"hook_impl() has no option {name!r}; the options are tryfirst and trylast")
+    if isinstance(function, WRAPPERS):
+        hook_impl(function.__func__, tryfirst=tryfirst, trylast=trylast)
+        return function
     if function is not None and not callable(function):
         raise OptionTypeError(
             f"hook_impl marks a method, not {function!r}; write @hook_impl or @hook_impl(tryfirst=True)"
         )
-    marker = _mark(tryfirst=tryfirst, trylast=trylast)
-    return marker if function is None else marker(function)
+    if function is not None:
+        return _mark(function, tryfirst=tryfirst, trylast=trylast)
+
+    def mark(function: F, /) -> F:
+        return hook_impl(function, tryfirst=tryfirst, trylast=trylast)
+
+    return mark
