@@ -72,6 +72,7 @@ def compete(contestants: Sequence[Contestant], *, rounds: int, seconds_each: flo
     """
     plans = [(contestant, *_plan(contestant, rounds, seconds_each)) for contestant in contestants]
     gc.collect()
+    gc.freeze()  # so that collecting between turns does not look at all that a large peer has loaded
     gc.disable()
     try:
         for turn in range(rounds):
@@ -81,6 +82,7 @@ def compete(contestants: Sequence[Contestant], *, rounds: int, seconds_each: flo
             gc.collect()
     finally:
         gc.enable()
+        gc.unfreeze()
 
 
 def _plan(contestant: Contestant, rounds: int, seconds_each: float) -> tuple[int, int]:

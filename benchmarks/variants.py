@@ -306,7 +306,7 @@ def _ways(key: str) -> tuple[tuple[Callable[..., Any], Callable[..., Any]], tupl
     declared: Any = task(plain)
     outer = here.get()
     if key == "facts":
-        facts = (declared, (1,), {}, outer, outer._session)
+        facts: tuple[Any, ...] = (declared, (1,), {}, outer, outer._session)
         return (FrozenCall, _Call), (facts, facts)
     if key == "arguments":
         signature = inspect.signature(plain)
