@@ -537,13 +537,15 @@ class TestCarried:
     def test_what_one_job_does_to_its_context_no_other_sees(self):
         opened = []
 
-        def open_and_stay():
+        def open_and_stay(_):
+            found = current_session()
             opened.append(session())
             opened[-1].__enter__()
+            return found
 
         with session() as context, ContextExecutor(ThreadPoolExecutor(1)) as pool:
-            list(pool.map(lambda _: open_and_stay(), range(2)))
-            pool.submit(open_and_stay).result()
+            assert list(pool.map(open_and_stay, range(2))) == [context, context]
+            assert pool.submit(open_and_stay, 2).result() is context
             assert pool.submit(current_session).result() is context
             assert current_session() is context
             for each in opened:
