@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -119,8 +121,25 @@ def _times_apart(name: str, options: argparse.Namespace) -> Timings:
         result = Path(folder) / "timings.json"
         command = [sys.executable, "-m", "benchmarks", "--apart", name, "--output", str(result)]
         command += ["--quick"] * options.quick + [word for case in options.only for word in ("--only", case)]
-        subprocess.run(command, check=True, capture_output=True, text=True, timeout=APART_TIMEOUT)
+        _run_apart(command)
         return {(case, who): Timing(*values) for case, who, values in json.loads(result.read_text(encoding="utf-8"))}
+
+
+def _run_apart(command: list[str]) -> None:
+    """Run `command`; if it takes too long, end it with everything it started, such as a server."""
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        _, stderr = process.communicate(timeout=APART_TIMEOUT)
+    except BaseException:
+        if hasattr(os, "killpg"):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
+        process.wait()
+        raise
+    if process.returncode != 0:
+        raise subprocess.CalledProcessError(process.returncode, command, stderr=stderr)
 
 
 def _write_apart(options: argparse.Namespace) -> None:
