@@ -203,8 +203,8 @@ def untyped_inside_stream(rows: dict[str, Any], **options: Any) -> Iterator[dict
 
 
 async def any_in_a_parameter_costs_nothing() -> None:
-    # mypy gives up where several overloads fit an argument that contains Any and differ in what they make of it. Those of
-    # `task` are chosen so that this does not happen here. It does for functions that are annotated with Generator or
+    # mypy gives up where several overloads fit an argument that contains Any and differ in what they make of it. Those
+    # of `task` are chosen so that this does not happen here. It does for functions that are annotated with Generator or
     # AsyncGenerator and have Any in their signature: with Iterator and AsyncIterator all is well.
     assert_type(task(untyped_inside)({}, a=1), list[dict[str, Any]])
     assert_type(await task(untyped_inside_async)({}, a=1), list[dict[str, Any]])
@@ -219,8 +219,9 @@ def generic(item: T, *, times: int) -> list[T]:
     return [item] * times
 
 
-# What mypy cannot see: that a function may return its type variable as it is (`(item: T) -> T`). The overload for context
-# managers, the first that fits, is all it looks at; the call has the right type, and needs a `type: ignore[type-var]`.
+# What mypy cannot see: that a function may return its type variable as it is (`(item: T) -> T`). The overload for
+# context managers, the first that fits, is all it looks at; the call has the right type and needs a
+# `type: ignore[type-var]`.
 
 
 @overload

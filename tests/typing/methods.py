@@ -153,7 +153,7 @@ assert_type(Step(parse).run, SyncTask[[int], str])
 assert_type(Step(parse).run(1), str)
 
 # What checkers cannot see, and what to write instead:
-# - mypy, a method that returns Self or has a type variable of its own: it is lost on the instance. Name the class instead
-#   of Self, or look the task up on the class: `Shop.method(shop, ...)`.
-# - both, a static method whose first parameter is Any or object: it passes for a class method, as its parameter could take
-#   the class. Make it a function of the module, or say what it takes.
+# - mypy, a method that returns Self or has a type variable of its own: it is lost on the instance. Name the class
+#   instead of Self, or look the task up on the class: `Shop.method(shop, ...)`.
+# - both, a static method whose first parameter is Any or object: it passes for a class method, as its parameter could
+#   take the class. Make it a function of the module, or say what it takes.
