@@ -348,6 +348,29 @@ class TestForms:
         )
         assert project.run("run", "flow:f", "--b", "5") == (0, "6\n", "")
 
+    def test_annotations_of_a_function_under_a_decorator_from_elsewhere(self, project: Project) -> None:
+        project.write(
+            "decorators.py",
+            """
+            import functools
+            def plain(func):
+                @functools.wraps(func)
+                def call(*args, **kwargs): return func(*args, **kwargs)
+                return call
+            """,
+        )
+        project.write(
+            "flow.py",
+            """
+            from decimal import Decimal
+            from decorators import plain
+            @workflow
+            @plain
+            def f(price: "Decimal"): return price + 1
+            """,
+        )
+        assert project.run("run", "flow", "--price", "1.5") == (0, "2.5\n", "")
+
 
 class TestHelp:
     """`eagerly run MODULE:NAME --help`."""

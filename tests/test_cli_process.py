@@ -75,22 +75,24 @@ def test_ctrl_c_ends_with_130_and_one_line(project: Project, kind: str) -> None:
 
 @posix_only
 @pytest.mark.parametrize(
-    "source",
+    "body",
     [
-        "@workflow\ndef f(): return 'x' * 1_000_000",
-        "@workflow\ndef f():\n    while True: print('x' * 1000)",
-        "@workflow\nasync def f():\n    while True: print('x' * 1000)",
+        "return 'small enough to stay in the buffer until the end'",
+        "return 'x' * 1_000_000",
+        "while True: print('x' * 1000)",
     ],
-    ids=["result", "printed", "printed by async"],
+    ids=["small result", "large result", "printed"],
 )
-def test_a_reader_who_leaves_is_no_reason_to_complain(project: Project, source: str) -> None:
-    project.write("flow.py", source)
-    process = project.start("run", "flow")
+@pytest.mark.parametrize("head", ["def", "async def"])
+def test_a_reader_who_leaves_is_no_reason_to_complain(project: Project, head: str, body: str) -> None:
+    project.write("flow.py", f"import sys\n@workflow\n{head} f():\n    sys.stdin.read()\n    {body}")
+    process = project.start("run", "flow", stdin=subprocess.PIPE)
     assert process.stdout is not None
+    assert process.stdin is not None
     assert process.stderr is not None
     process.stdout.close()
+    process.stdin.close()  # only now does it go on
     assert process.stderr.read() == ""
-    process.stderr.close()
     assert process.wait(PATIENCE) == 141
 
 

@@ -36,6 +36,18 @@ exit codes:
   2    the command cannot work as it was written: see what to write instead
   130  interrupted (Ctrl-C)
 """
+RUN_EPILOG: Final = """\
+`eagerly run MODULE:NAME --help` shows the parameters of a workflow.
+
+values, by annotation:
+  bool              --name, --no-name, or --name followed by true or false
+  enum, Literal     by name or by value
+  list, set, tuple  the option once for each element, or a JSON array
+  dict              a JSON object
+  X | None          none, where X does not take every word
+  no annotation     the word as a string
+A value that starts with two dashes is written --name=--value.
+"""
 MODULE: Final = "dotted name or path of a Python file; what is in the current folder can be imported"
 WORKFLOW: Final = (
     "MODULE:NAME, as in flows.weather:report or flows/weather.py:report; the name may be left out where the module has "
@@ -90,7 +102,7 @@ def _parser() -> CommandParser:
     run = command("run", "run a workflow and print its result", " MODULE:NAME [--PARAMETER VALUE ...]")
     for each in (describe, run):
         each.add_argument("target", metavar="MODULE:NAME", help=WORKFLOW)
-    run.epilog = "`eagerly run MODULE:NAME --help` shows the parameters of a workflow."
+    run.epilog = RUN_EPILOG
     command("config", "show every setting and where its value comes from")
     command("demo", "run a small pipeline on real data that comes with the package")
     return parser
