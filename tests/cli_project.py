@@ -50,7 +50,8 @@ class Project:
 
     def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
         """Start the command line in a process of its own, with pipes; it ends with the test at the latest."""
-        environment = {**os.environ, "PYTHONPATH": str(SRC), **options.pop("env", {})}
+        # Empty: a pipe is buffered, as it is by default.
+        environment = {**os.environ, "PYTHONPATH": str(SRC), "PYTHONUNBUFFERED": "", **options.pop("env", {})}
         pipe = subprocess.PIPE
         process: subprocess.Popen[str] = subprocess.Popen(
             [sys.executable, "-m", "eagerly", *words],
