@@ -153,6 +153,7 @@ class TestTarget:
             ("./flows:report", "there is no file '{folder}/flows'; did you mean 'flows.py'?"),
             (":report", "'' is no name of a module; write MODULE:NAME"),
             (".flows:report", "'.flows' is no name of a module; write MODULE:NAME"),
+            ("./script", "script' is no Python file; its name must end in .py"),
             ("empty", "empty has no workflows; mark a function with @workflow"),
             ("empty:x", "there is no workflow 'x' in empty (there are none)"),
         ],
@@ -160,6 +161,7 @@ class TestTarget:
     @pytest.mark.parametrize("command", ["run", "describe"])
     def test_a_target_that_leads_nowhere(self, flows: Project, command: str, target: str, complaint: str) -> None:
         flows.write("empty.py", "")
+        flows.write("script", "")
         outcome = flows.run(command, target)
         assert (outcome.code, outcome.out) == (2, "")
         assert outcome.err.startswith("eagerly: error: ")

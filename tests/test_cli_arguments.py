@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -119,6 +120,7 @@ def show(project: Project, annotation: str, *, future: bool = False) -> None:
         ("dict[str, decimal.Decimal]", ['{"a": 1.5}'], "{'a': Decimal('1.5')}"),
         ("Options", ['{"size": 1}'], "{'size': 1}"),
         ("Annotated[int, 'positive']", ["3"], "3"),
+        ("list[Annotated[int, 'positive']]", ["3"], "[3]"),
         ("UserId", ["3"], "3"),
         ("Number", ["2.5"], "2.5"),
         ("Bound", ["2"], "2"),
@@ -154,6 +156,7 @@ def test_words_become_what_the_annotation_says(
         ("list[int]", ["[1,"], "'[1,' is not valid JSON: Expecting value"),
         ("list[int]", ['["1"]'], "'1' is not an integer"),
         ("list[int]", ["[true]"], "True is not an integer"),
+        ("list[bool]", ["[1]"], "1 is not true or false"),
         ("list[str]", ["[1]"], "1 is not a string"),
         ("list[list[int]]", ["[1]"], "1 is not a list"),
         ("tuple[int, int]", ["1"], "1 value given, and it is a tuple of 2 values"),
@@ -178,6 +181,12 @@ def test_words_that_do_not_fit_are_refused_with_what_would(
     assert (outcome.code, outcome.out) == (2, "")
     assert complaint in outcome.err
     assert outcome.err.startswith("usage: eagerly run flow:show --value ")
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="`type X = ...` is new in Python 3.12")
+def test_a_type_alias(project: Project) -> None:
+    project.write("flow.py", "type Ids = list[int]\n@workflow\ndef f(ids: Ids): return ids")
+    assert project.run("run", "flow", "--ids", "1").out == "[1]\n"
 
 
 def test_an_annotation_that_only_type_checkers_can_read(project: Project) -> None:

@@ -174,10 +174,10 @@ def test_a_task_that_took_too_long(project: Project) -> None:
     assert "TaskTimeoutError: task 'slow'" in outcome.err
 
 
-@pytest.mark.parametrize("target", ["flow", "flow.py", "pkg.flow", "pkg/flow.py"])
+@pytest.mark.parametrize("target", ["flow", "flow.py", "my-flow.py", "pkg.flow", "pkg/flow.py"])
 def test_a_module_that_fails_shows_its_traceback(project: Project, target: str) -> None:
     project.write("pkg/__init__.py", "")
-    for name in ("flow.py", "pkg/flow.py"):
+    for name in ("flow.py", "my-flow.py", "pkg/flow.py"):
         project.write(name, "def load():\n    return {}['key']\nload()\n")
     for command in ("run", "list", "describe"):
         outcome = project.run(command, target)
