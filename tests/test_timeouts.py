@@ -39,15 +39,15 @@ both_colours = pytest.mark.parametrize("kind", [Kind.SYNC, Kind.ASYNC], ids=["sy
 
 @pytest.fixture(autouse=True)
 def nothing_left_behind() -> Iterator[None]:
-    """Every test ends with all bodies over and the counter where it was."""
-    before = abandoned_bodies()
+    """Every test ends with all bodies over. That it begins so keeps the failure of one from spoiling the next."""
+    wait_until(lambda: abandoned_bodies() == 0)
     yield
-    wait_until(lambda: abandoned_bodies() == before)
+    wait_until(lambda: abandoned_bodies() == 0)
 
 
 def wait_until(condition: Any) -> None:
     """Poll, for what other threads do at a time of their own."""
-    deadline = time.monotonic() + SLACK
+    deadline = time.monotonic() + 2 * SLACK
     while not condition():
         assert time.monotonic() < deadline, "it never came to be"
         time.sleep(0.001)
@@ -571,8 +571,7 @@ def test_a_body_that_ignores_the_interruption_is_abandoned(kind: Kind, warnings_
             assert abandoned_bodies() == 1
         finally:
             release.set()
-        while abandoned_bodies():
-            await asyncio.sleep(0.001)
+        await asyncio.to_thread(wait_until, lambda: abandoned_bodies() == 0)
         assert results == ["late"]
         return caught.value
 
@@ -821,8 +820,7 @@ async def test_a_cancelled_body_that_goes_on_and_on_still_has_its_limit() -> Non
     assert not release.is_set()
     watchdog.cancel()
     release.set()
-    while abandoned_bodies():
-        await asyncio.sleep(0.001)
+    await asyncio.to_thread(wait_until, lambda: abandoned_bodies() == 0)
 
 
 async def test_the_tools_of_asyncio_work_around_and_in_a_timed_body() -> None:
