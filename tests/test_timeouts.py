@@ -22,11 +22,14 @@ import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import eagerly
 from eagerly import ContextExecutor, Retry, abandoned_bodies, current_task, session, task
+from eagerly._life import ENDINGS, check_life
 from eagerly.errors import EagerlyError, EagerlyWarning, StopRequested, TaskTimeoutError
 from eagerly.testing import RecordingHooks, instant_clock
 from kinds import Kind, frames_of_ours, stream_kinds
@@ -695,7 +698,8 @@ def test_an_interruption_hits_its_own_body_or_nothing(count: int) -> None:
                 except TaskTimeoutError:
                     outcomes["timed out"] += 1
             wait_until(lambda: abandoned_bodies() == 0)
-            hooks.verify()
+            # Of the calls inside the body, an interruption may cut short a hook. That of the timed task is not there.
+            assert check_life(hooks.names("racing")) in ENDINGS
             hooks.clear()
         assert leaked == []
         assert task(lambda: "fine", timeout=60)() == "fine"
@@ -918,7 +922,7 @@ def run_script(script: str, *, interrupt_after: str | None = None) -> subprocess
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, "PYTHONPATH": str(Path(eagerly.__file__).parents[1]), "PYTHONUNBUFFERED": "1"},
     )
     first = ""
     try:
