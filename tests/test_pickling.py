@@ -234,15 +234,16 @@ def test_unpickled_tasks_share_nothing_with_those_they_came_from() -> None:
 
 
 @all_kinds
-def test_methods_of_classes_that_cannot_be_imported(kind: Kind) -> None:
+@both_picklers
+def test_methods_of_classes_that_cannot_be_imported(dumps: Any, kind: Kind) -> None:
     class Local:
         value = 7
         get = task(make_function(kind, lambda self: self.value), retries=2)
 
-    again = cloudpickle.loads(cloudpickle.dumps(Local().get))
+    again = pickle.loads(dumps(Local().get))
     assert kind.run(again) == 7
     assert again.retries == 2
-    changed = cloudpickle.loads(cloudpickle.dumps(Local().get.options(retries=5)))
+    changed = pickle.loads(dumps(Local().get.options(retries=5)))
     assert kind.run(changed) == 7
     assert changed.retries == 5
 
@@ -315,7 +316,8 @@ MAKER = """
 
     things = {
         "plain": plain, "options": plain.options(retries=9), "factorial": factorial, "even": even,
-        "lambda": task(lambda x: -x), "coroutine": coroutine, "stream": stream, "async_stream": async_stream, "bound": Thing(5).get,
+        "lambda": task(lambda x: -x), "coroutine": coroutine, "stream": stream,
+        "async_stream": async_stream, "bound": Thing(5).get,
         "bound_options": Thing(5).get.options(retries=8), "child": Child(5).get, "class": Thing.make,
         "closure": closure(7),
     }
