@@ -153,7 +153,8 @@ class ThreadActor:
         self.world = world
         self.commands: queue.Queue[Any] = queue.Queue()
         self.answers: queue.Queue[Any] = queue.Queue()
-        self.thread = threading.Thread(target=context.run, args=(self._take_commands,))
+        # A daemon, so that a failed test does not keep the interpreter from ending.
+        self.thread = threading.Thread(target=context.run, args=(self._take_commands,), daemon=True)
         self.thread.start()
 
     def do(self, *command: Any) -> Any:

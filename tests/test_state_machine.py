@@ -64,7 +64,11 @@ class Stream(Someone):
         self.busy = False
 
 
-picks = st.integers(0, 1_000)
+def one_of(candidates, pick):
+    return candidates[pick % len(candidates)]
+
+
+picks = st.integers(0, 11)
 
 
 class Interleavings(RuleBasedStateMachine):
@@ -84,11 +88,41 @@ class Interleavings(RuleBasedStateMachine):
 
     # Who and what a rule is about
 
-    def idle(self, pick, **wanted):
-        people = [
-            one for one in self.people if one.hangs_in is None and all(vars(one)[k] == v for k, v in wanted.items())
+    def idle(self):
+        return [one for one in self.people if one.hangs_in is None]
+
+    def callers(self):
+        """Who can call a task and go on in its body."""
+        return [one for one in self.idle() if one is not self.main and len(one.calls) < 5]
+
+    def called(self):
+        return [one for one in self.idle() if one.calls]
+
+    def hanging(self):
+        return [one for one in self.people if one.hangs_in is not None]
+
+    def cancellable(self):
+        return [one for one in self.hanging() if one.is_async]
+
+    def steps(self, *, started=True, hang=False):
+        """Each stream that can be advanced, with each of those who can advance it."""
+        return [
+            (one, stream)
+            for stream in self.streams
+            if not stream.busy and (stream.started or not started)
+            for one in self.idle()
+            if one.is_async == stream.is_async or (one.is_async and not hang)
+            if not (hang and one is self.main)
         ]
-        return people[pick % len(people)] if people else None
+
+    def steps_with_another(self):
+        """As `steps`, with each stream that the advanced one can advance in turn."""
+        return [
+            (one, stream, inner)
+            for one, stream in self.steps()
+            for inner in self.streams
+            if inner is not stream and not inner.busy and not inner.is_async
+        ]
 
     def do(self, someone, *command):
         """Let somebody do something that needs no nesting."""
@@ -122,7 +156,7 @@ class Interleavings(RuleBasedStateMachine):
     @precondition(lambda self: len(self.open_sessions) < 6)
     @rule(pick=picks)
     def open_a_session(self, pick):
-        someone = self.idle(pick)
+        someone = one_of(self.idle(), pick)
         name = next(self.names)
         someone.scope = self.open_sessions[name] = Scope(name, someone.scope, is_call=False)
         assert self.do(someone, "open", name) == expected(someone.scope)
@@ -131,37 +165,36 @@ class Interleavings(RuleBasedStateMachine):
     @rule(pick=picks, which=picks)
     def close_a_session(self, pick, which):
         """Whoever opened it, and whatever has been opened in it since."""
-        someone = self.idle(pick)
-        name = sorted(self.open_sessions)[which % len(self.open_sessions)]
+        someone = one_of(self.idle(), pick)
+        name = one_of(list(self.open_sessions), which)
         self.open_sessions.pop(name).open = False
         assert self.do(someone, "close", name) == expected(someone.scope)
 
     # Calls
 
+    @precondition(callers)
     @rule(pick=picks, retries=st.integers(0, 1), timed=st.booleans())
     def call_a_task(self, pick, retries, timed):
-        someone = self.idle(pick)
-        if someone is self.main or len(someone.calls) > 4:
-            return
+        someone = one_of(self.callers(), pick)
         call = Scope(next(self.names), someone.scope, is_call=True, retries=retries)
         someone.calls.append((call, someone.scope))
         someone.scope = call
         timeout = 10 * PATIENCE if timed else None
         assert someone.actor.do("call", call.name, retries, timeout) == expected(call)
 
+    @precondition(called)
     @rule(pick=picks)
     def return_from_a_task(self, pick):
-        someone = self.idle(pick)
-        if not someone.calls:
-            return
+        self.return_from(one_of(self.called(), pick))
+
+    def return_from(self, someone):
         _, someone.scope = someone.calls.pop()
         assert someone.actor.do("return") == expected(someone.scope)
 
+    @precondition(called)
     @rule(pick=picks, cls=st.sampled_from([TheirError, Abort]))
     def fail_in_a_task(self, pick, cls):
-        someone = self.idle(pick)
-        if not someone.calls:
-            return
+        someone = one_of(self.called(), pick)
         call, around = someone.calls[-1]
         if call.retries and cls is TheirError:
             call.retries -= 1
@@ -176,73 +209,56 @@ class Interleavings(RuleBasedStateMachine):
     @precondition(lambda self: len(self.streams) < 6)
     @rule(pick=picks, kind=st.sampled_from(["stream", "async stream"]))
     def call_a_stream(self, pick, kind):
-        someone = self.idle(pick)
+        someone = one_of(self.idle(), pick)
         stream = Stream(next(self.names), someone.scope, is_async=kind != "stream")
         assert self.do(someone, "make", stream.name, kind) == expected(someone.scope)
         self.streams.append(stream)
 
-    def choose(self, pick, which):
-        """A stream that can be advanced, and somebody who can advance it."""
-        free = [stream for stream in self.streams if not stream.busy]
-        if not free:
-            return None, None
-        stream = free[which % len(free)]
-        return (self.idle(pick, is_async=True) if stream.is_async else self.idle(pick)), stream
-
-    @rule(pick=picks, which=picks, command=st.sampled_from([None, None, None, "leaf"]))
-    def take_an_item(self, pick, which, command):
-        someone, stream = self.choose(pick, which)
-        if someone is None:
-            return
+    @precondition(lambda self: self.steps(started=False))
+    @rule(pick=picks, command=st.sampled_from([None, None, None, "leaf"]))
+    def take_an_item(self, pick, command):
+        someone, stream = one_of(self.steps(started=False), pick)
         answer = self.advance(someone, stream, command if stream.started else None)
         stream.started = True
         assert answer == expected(stream.scope)
 
-    @rule(pick=picks, which=picks)
-    def open_a_session_in_a_stream(self, pick, which):
-        someone, stream = self.choose(pick, which)
-        if someone is None or not stream.started:
-            return
+    @precondition(steps)
+    @rule(pick=picks)
+    def open_a_session_in_a_stream(self, pick):
+        someone, stream = one_of(self.steps(), pick)
         name = next(self.names)
         stream.scope = self.open_sessions[name] = Scope(name, stream.scope, is_call=False)
         assert self.advance(someone, stream, ("open", name)) == expected(stream.scope)
 
-    @precondition(lambda self: self.open_sessions)
-    @rule(pick=picks, which=picks, session_pick=picks)
-    def close_a_session_in_a_stream(self, pick, which, session_pick):
-        someone, stream = self.choose(pick, which)
-        if someone is None or not stream.started:
-            return
-        name = sorted(self.open_sessions)[session_pick % len(self.open_sessions)]
+    @precondition(lambda self: self.open_sessions and self.steps())
+    @rule(pick=picks, which=picks)
+    def close_a_session_in_a_stream(self, pick, which):
+        someone, stream = one_of(self.steps(), pick)
+        name = one_of(list(self.open_sessions), which)
         self.open_sessions.pop(name).open = False
         assert self.advance(someone, stream, ("close", name)) == expected(stream.scope)
 
-    @rule(pick=picks, which=picks, other=picks)
-    def advance_a_stream_in_a_stream(self, pick, which, other):
-        someone, stream = self.choose(pick, which)
-        inner = [one for one in self.streams if one is not stream and not one.busy and not one.is_async]
-        if someone is None or not stream.started or not inner:
-            return
-        advanced = inner[other % len(inner)]
-        advanced.started = True
-        assert self.advance(someone, stream, ("advance", advanced.name, None)) == expected(stream.scope)
+    @precondition(steps_with_another)
+    @rule(pick=picks)
+    def advance_a_stream_in_a_stream(self, pick):
+        someone, stream, inner = one_of(self.steps_with_another(), pick)
+        inner.started = True
+        assert self.advance(someone, stream, ("advance", inner.name, None)) == expected(stream.scope)
 
-    @rule(pick=picks, which=picks, how=st.sampled_from(["finish", "raise", TheirError, Abort, "close"]))
-    def end_a_stream(self, pick, which, how):
-        someone, stream = self.choose(pick, which)
-        if someone is None or not stream.started:
-            return
+    @precondition(steps)
+    @rule(pick=picks, how=st.sampled_from(["finish", "raise", TheirError, Abort, "close"]))
+    def end_a_stream(self, pick, how):
+        someone, stream = one_of(self.steps(), pick)
         answer = self.advance(someone, stream, how)
         end = StopAsyncIteration if stream.is_async else StopIteration
         assert answer is {"finish": end, "raise": TheirError, "close": None}.get(how, how)
         self.gone(stream)
 
-    @rule(pick=picks, which=picks)
-    def drop_a_stream(self, pick, which):
+    @precondition(lambda self: self.steps(started=False))
+    @rule(pick=picks)
+    def drop_a_stream(self, pick):
         """Started or not; an async one is closed by the loop."""
-        someone, stream = self.choose(pick, which)
-        if someone is None:
-            return
+        someone, stream = one_of(self.steps(started=False), pick)
         assert self.do(someone, "drop", stream.name) == expected(someone.scope)
         if stream.is_async:
             for _ in range(4):
@@ -252,12 +268,11 @@ class Interleavings(RuleBasedStateMachine):
         else:
             self.streams.remove(stream)
 
-    @rule(pick=picks, which=picks)
-    def hang_in_a_stream(self, pick, which):
+    @precondition(lambda self: self.steps(hang=True))
+    @rule(pick=picks)
+    def hang_in_a_stream(self, pick):
         """Somebody asks for an item that does not come; everybody else goes on."""
-        someone, stream = self.choose(pick, which)
-        if someone is None or someone is self.main or not stream.started or (someone.is_async and not stream.is_async):
-            return
+        someone, stream = one_of(self.steps(hang=True), pick)
         self.world.gates[stream.name] = asyncio.Event() if stream.is_async else threading.Event()
         self.world.hanging.clear()
         someone.actor.start("advance", stream.name, "hang")
@@ -268,23 +283,19 @@ class Interleavings(RuleBasedStateMachine):
         stream.busy = True
         someone.hangs_in = stream
 
+    @precondition(hanging)
     @rule(pick=picks)
     def go_on_in_a_stream(self, pick):
-        hanging = [one for one in self.people if one.hangs_in is not None]
-        if not hanging:
-            return
-        someone = hanging[pick % len(hanging)]
+        someone = one_of(self.hanging(), pick)
         stream, someone.hangs_in = someone.hangs_in, None
         stream.busy = False
         self.world.gates.pop(stream.name).set()
         assert someone.actor.answer() == expected(stream.scope)
 
+    @precondition(cancellable)
     @rule(pick=picks)
     def cancel_in_an_async_stream(self, pick):
-        hanging = [one for one in self.people if one.hangs_in is not None and one.is_async]
-        if not hanging:
-            return
-        someone = hanging[pick % len(hanging)]
+        someone = one_of(self.cancellable(), pick)
         stream, someone.hangs_in = someone.hangs_in, None
         someone.actor.task.cancel()
         assert someone.actor.answer() is asyncio.CancelledError
@@ -305,21 +316,17 @@ class Interleavings(RuleBasedStateMachine):
 
     def teardown(self):
         try:
-            while any(one.hangs_in for one in self.people):
+            while self.hanging():
                 self.go_on_in_a_stream(0)
-            for name in list(self.open_sessions):
-                self.open_sessions.pop(name).open = False
+            for name, opened in self.open_sessions.items():
+                opened.open = False
                 self.world.close(name)
-            for stream in list(self.streams):
-                if not stream.is_async:
-                    self.world.drop(stream.name)
-            self.loop.run_until_complete(self.loop.shutdown_asyncgens())
             self.streams.clear()
             self.world.streams.clear()
+            self.loop.run_until_complete(self.loop.shutdown_asyncgens())
             for someone in self.people[1:]:
                 while someone.calls:
-                    _, someone.scope = someone.calls.pop()
-                    assert someone.actor.do("return") == expected(someone.scope)
+                    self.return_from(someone)
                 someone.actor.stop()
         finally:
             self.loop.close()
@@ -335,8 +342,8 @@ def test_interleavings():
         settings=settings(
             derandomize=True,
             deadline=None,
-            max_examples=60,
-            stateful_step_count=40,
+            max_examples=150,
+            stateful_step_count=50,
             suppress_health_check=[HealthCheck.too_slow],
         ),
     )
