@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from eagerly._deadline import TimedBody
 from eagerly._metadata import TaskMetadata
 from eagerly._scope import OUTSIDE, SessionContext, here, open_session
-from eagerly.errors import TaskError
+from eagerly.errors import OptionTypeError, TaskError
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -108,6 +108,8 @@ class TaskContext(TaskMetadata):
             ... def load(rows):
             ...     current_task().report("loaded", rows=len(rows))
         """
+        if not isinstance(name, str):
+            raise OptionTypeError(f"report() takes the name of the event and its data by keyword, not {name!r}")
         if (hook := self._session.hooks.on_event) is not None:
             try:
                 hook(name, data, self)
@@ -238,7 +240,7 @@ class TaskContext(TaskMetadata):
         timeout = declaration.timeout
         assert timeout is not None
         attempt = self._copy()
-        attempt._deadline = time.monotonic() + timeout
+        attempt._deadline = deadline = time.monotonic() + timeout
         context = contextvars.copy_context()
         context.run(here.set, attempt)
         return TimedBody(
@@ -246,6 +248,7 @@ class TaskContext(TaskMetadata):
             body=functools.partial(self._task.func, *self._args, **self._kwargs),
             context=context,
             timeout=timeout,
+            deadline=deadline,
             attempt=attempt,
         )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextvars
 import itertools
 import os
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -33,6 +34,9 @@ MAX_IDLE: Final = 16
 _idle: list[_Helper] = []
 _abandoned: set[object] = set()
 _numbers = itertools.count(1)
+_starting = threading.RLock()
+"""Held while a helper thread starts. Until it runs, CPython 3.11 takes it for the thread that starts it, and would
+deliver an interruption of that one to it. Re-entrant, as the garbage collector may run a task here too."""
 
 
 class Attempt(Protocol):
@@ -59,6 +63,7 @@ class TimedBody(NamedTuple):
         body: What to call, without arguments.
         context: Where to call it: a copy of the caller's context.
         timeout: Seconds.
+        deadline: `time.monotonic` reading at which they are over.
         attempt: Whom to tell.
     """
 
@@ -66,6 +71,7 @@ class TimedBody(NamedTuple):
     body: Callable[[], Any]
     context: contextvars.Context
     timeout: float
+    deadline: float
     attempt: Attempt
 
 
@@ -128,7 +134,8 @@ class _Helper:
         self._wake = threading.Lock()
         self._wake.acquire()
         self.thread = threading.Thread(target=self._work, name=f"eagerly-timeout-{next(_numbers)}", daemon=True)
-        self.thread.start()
+        with _starting:
+            self.thread.start()
 
     def give(self, job: _Job) -> None:
         self._job = job
@@ -182,7 +189,6 @@ def run_sync(timed: TimedBody) -> Any:
         BaseException: Whatever the body raised, or what interrupted the wait (Ctrl-C).
     """
     before = dict(timed.context)
-    deadline = time.monotonic() + timed.timeout
     job = _Job(timed)
     helper = None
     try:
@@ -191,7 +197,7 @@ def run_sync(timed: TimedBody) -> Any:
         except IndexError:
             helper = _Helper()
         helper.give(job)
-        in_time = _wait(job.ready, deadline, timed.attempt)
+        in_time = _wait(job.ready, timed)
     except BaseException:
         timed.attempt.request_stop()
         if helper is not None:
@@ -203,7 +209,7 @@ def run_sync(timed: TimedBody) -> Any:
     if in_time:
         result, error = job.result, job.error
         job.result = job.error = None
-        if isinstance(error, StopRequested) and time.monotonic() >= deadline:
+        if isinstance(error, StopRequested) and time.monotonic() >= timed.deadline:
             raise _timeout_error(timed, None)  # a timed task inside was stopped because of this very deadline
         timed.attempt.end()
         _adopt(timed.context, before)
@@ -213,8 +219,8 @@ def run_sync(timed: TimedBody) -> Any:
             raise error
         finally:
             del error  # or this frame, the traceback and the error would keep one another
-    if time.monotonic() < deadline:
-        raise StopRequested(f"the timeout around task {timed.name!r} has passed")
+    if time.monotonic() < timed.deadline:
+        raise _stopped(timed)
     if job.begun:
         job.ready.acquire(timeout=GRACE)
     running = job.begun and not job.over
@@ -222,14 +228,20 @@ def run_sync(timed: TimedBody) -> Any:
     raise _timeout_error(timed, late)
 
 
-def _wait(ready: threading.Lock, deadline: float, attempt: Attempt) -> bool:
-    """Wait for `ready` until the first deadline, however far away that is; whether it was had in time.
+def _time_left(timed: TimedBody) -> float:
+    """Seconds until the first deadline. Ask again when it has passed: the attempt around this one may have ended."""
+    enclosing = timed.attempt.enclosing_deadline()
+    return (timed.deadline if enclosing is None else min(timed.deadline, enclosing)) - time.monotonic()
 
-    The deadline of an attempt around this one is asked for again when it has passed: that attempt may have ended.
-    """
+
+def _stopped(timed: TimedBody) -> StopRequested:
+    return StopRequested(f"the timeout around task {timed.name!r} has passed")
+
+
+def _wait(ready: threading.Lock, timed: TimedBody) -> bool:
+    """Wait for `ready` until the first deadline, however far away that is; whether it was had in time."""
     while True:
-        enclosing = attempt.enclosing_deadline()
-        rest = (deadline if enclosing is None else min(deadline, enclosing)) - time.monotonic()
+        rest = _time_left(timed)
         if rest <= 0:
             return ready.acquire(blocking=False)
         if ready.acquire(timeout=min(rest, threading.TIMEOUT_MAX)):
@@ -241,21 +253,22 @@ async def run_async(timed: TimedBody) -> Any:
 
     Raises:
         TaskTimeoutError: The time was up first.
+        StopRequested: The time of an enclosing timeout was up first.
         BaseException: Whatever the body raised, or the cancellation of the caller.
     """
     import asyncio
 
     before = dict(timed.context)
-    deadline = time.monotonic() + timed.timeout
-    work = _outcome(timed.context.run(timed.body))
+    work = _outcome(timed.body)
     task = asyncio.get_running_loop().create_task(work, name=f"{timed.name} (timed)", context=timed.context)
     try:
-        await asyncio.wait((task,), timeout=timed.timeout)
+        while not task.done() and (rest := _time_left(timed)) > 0:
+            await asyncio.wait((task,), timeout=rest)
     except asyncio.CancelledError as cancelled:
         timed.attempt.request_stop()
         if task.done():  # it can no longer hear of it: the cancellation is the caller's
             raise
-        await _cancel_through(task, cancelled, deadline + GRACE)
+        await _cancel_through(task, cancelled, timed.deadline + GRACE)
         if task.cancelled() or not task.done():
             raise
     except BaseException:
@@ -263,7 +276,7 @@ async def run_async(timed: TimedBody) -> Any:
         raise
     if task.done():
         result, error = task.result()
-        if isinstance(error, StopRequested) and time.monotonic() >= deadline:
+        if isinstance(error, StopRequested) and time.monotonic() >= timed.deadline:
             raise _timeout_error(timed, None)  # a timed plain task inside was stopped because of this very deadline
         timed.attempt.end()
         _adopt(timed.context, before)
@@ -277,16 +290,18 @@ async def run_async(timed: TimedBody) -> Any:
     task.cancel()
     _abandon(task)
     await asyncio.wait((task,), timeout=GRACE)
+    if time.monotonic() < timed.deadline:
+        raise _stopped(timed)
     late = "its asyncio task is abandoned until the function returns by itself"
     raise _timeout_error(timed, None if task.done() else late)
 
 
-async def _outcome(work: Awaitable[Any]) -> tuple[Any, BaseException | None]:
-    """What `work` gives or raises, as a value: asyncio would let a `SystemExit` of a task stop its whole loop."""
+async def _outcome(body: Callable[[], Awaitable[Any]]) -> tuple[Any, BaseException | None]:
+    """What the body gives or raises, as a value: asyncio would let a `SystemExit` of a task stop its whole loop."""
     import asyncio
 
     try:
-        return await work, None
+        return await body(), None
     except asyncio.CancelledError:
         raise
     except BaseException as error:
@@ -345,16 +360,23 @@ def _timeout_error(timed: TimedBody, late: str | None) -> TaskTimeoutError:
 
 def _interrupt(thread: threading.Thread) -> None:
     """Make `StopRequested` appear at the next bytecode of `thread`; a blocking C call has to return first."""
+    if sys.version_info < (3, 12) and (sys.gettrace() is not None or sys.getprofile() is not None):
+        # Under a debugger, profiler or coverage, CPython 3.11 would spin in every other thread until this one is
+        # interrupted, which a blocking C call puts off. The body is asked to stop, and no more.
+        return
     try:
         import ctypes
     except ImportError:  # built without libffi: the body is asked to stop, and no more
         return
     if thread.ident is not None:
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(StopRequested))
+        with _starting:
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(StopRequested))
 
 
 def _after_fork() -> None:
     """A forked child has none of its parent's helper threads."""
+    global _starting
+    _starting = threading.RLock()
     _idle.clear()
     _abandoned.clear()
 

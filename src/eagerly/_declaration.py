@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from eagerly._retry import Retry, retry_from
 from eagerly._sentinel import UNSET
 from eagerly.errors import OptionTypeError, OptionValueError
 
-__all__ = ["DEFAULTS", "Declaration", "refuse_unknown"]
+__all__ = ["DEFAULTS", "Declaration", "tags_from"]
 
 
 class _Default(NamedTuple):
@@ -143,19 +143,6 @@ def check_callable(decorator: str, func: object) -> None:
             f"`@{decorator}` can only be applied to callable functions, not to {func!r}; options are keywords: "
             f"@{decorator}(name=...)"
         )
-
-
-def refuse_unknown(decorator: str, unknown: Iterable[str], known: Iterable[str]) -> None:
-    """Raise for the first option that does not exist, with the nearest one that does."""
-    known, unknown = tuple(known), tuple(unknown)
-    if not unknown:
-        return
-    import difflib
-
-    for name in unknown:
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(known)}"
-        raise OptionTypeError(f"{decorator}() has no option {name!r}; {hint}")
 
 
 def unsupported_on_streams(option: str, value: object, name: str) -> OptionValueError:

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterat
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, overload
 
-from eagerly._declaration import DEFAULTS, only_given, refuse_unknown, unsupported_on_streams
+from eagerly._declaration import DEFAULTS, only_given, unsupported_on_streams
+from eagerly._options import refuse_unknown
 from eagerly._retry import Retry
 from eagerly._sentinel import UNSET, UnsetType
 from eagerly._tasks import AsyncTask, AsyncTaskStream, SyncTask, SyncTaskStream, make_task

@@ -43,7 +43,7 @@ class ContextExecutor:
             raise OptionTypeError(
                 f"ContextExecutor takes an executor, not {executor!r}; write ContextExecutor(ThreadPoolExecutor())"
             )
-        if "Process" in type(executor).__name__:
+        if any(word in cls.__name__ for cls in type(executor).__mro__ for word in ("Process", "Interpreter")):
             raise OptionTypeError(
                 f"ContextExecutor cannot carry a context into the processes of {type(executor).__name__}; use a "
                 "ThreadPoolExecutor, or open a session in the submitted function"

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeAlias
+from typing import Final, Self, TypeAlias
 
 from eagerly._numbers import count, seconds
+from eagerly._options import refuse_unknown
 from eagerly.errors import OptionTypeError, OptionValueError
 
 __all__ = ["Retry", "RetryOn"]
@@ -50,6 +51,10 @@ class Retry:
     jitter: float = 0.25
     on: RetryOn = Exception
     max_elapsed: float | timedelta | None = None
+
+    def __new__(cls, *_: object, **options: object) -> Self:
+        refuse_unknown("Retry", options.keys() - FIELDS.keys(), FIELDS)
+        return object.__new__(cls)
 
     def __post_init__(self) -> None:
         def put(name: str, value: object) -> None:
@@ -126,6 +131,9 @@ def _plain(delay: float | timedelta) -> float:
     return delay
 
 
+FIELDS: Final = Retry.__dataclass_fields__
+
+
 def retry_from(option: str, value: object) -> Retry | None:
     """The `Retry` that ``retries=value`` asks for; None when there is nothing to retry."""
     if isinstance(value, Retry):
@@ -144,8 +152,10 @@ def _check_on(on: object) -> None:
     elif callable(on):
         return
     else:
+        hint = "; write a tuple" if isinstance(on, list | set) else ""
+        hint = f"; write on={type(on).__name__}" if isinstance(on, BaseException) else hint
         raise OptionTypeError(
-            f"Retry(on=...) takes an exception type, a tuple of them or a function of the error, not {on!r}"
+            f"Retry(on=...) takes an exception type, a tuple of them or a function of the error, not {on!r}{hint}"
         )
     if not types:
         raise OptionValueError("Retry(on=()) would never retry; leave `on` out to retry on every Exception")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Never
+from typing import Never, NoReturn
 
 from eagerly._clock import Clock
-from eagerly._declaration import refuse_unknown
 from eagerly._needs_call import needs_call
+from eagerly._options import refuse_unknown
 from eagerly._scope import OUTSIDE, SessionContext, here, open_session, without_closed
 from eagerly._sentinel import UNSET, UnsetType
-from eagerly._settings import Settings, resolve_settings
+from eagerly._settings import NAMES, Settings, resolve_settings
 from eagerly._warnings import user_frame
 from eagerly.errors import OptionTypeError, SessionError
 from eagerly.hooks._compile import NO_HOOKS, compile_hooks, validate_plugin
@@ -119,6 +119,9 @@ class Session:
                 source=self,
             )
 
+    def __call__(self, *_: object) -> NoReturn:
+        refuse_positional(self)
+
     def __repr__(self) -> str:
         state = "not entered" if self._context is None else "closed" if self._context.closed else "open"
         return f"<session {self.name or ''}{' ' if self.name else ''}{state}>"
@@ -157,6 +160,12 @@ def session(
     """
     if args:
         refuse_positional(args[0])
+    for setting in NAMES:
+        if setting in unknown:
+            raise OptionTypeError(
+                f"session() has no option {setting!r}, which is a setting; write "
+                f"session(settings=Settings({setting}={unknown[setting]!r}))"
+            )
     refuse_unknown("session", unknown, OPTIONS)
     if isinstance(plugins, str) or not isinstance(plugins, Iterable):
         raise OptionTypeError(
@@ -170,8 +179,7 @@ def session(
             f"session(settings=...) takes a Settings, not {settings!r}; write settings=Settings(strict_hooks=True)"
         )
     if clock is not UNSET and not isinstance(clock, Clock):
-        hint = f"; write clock={clock.__name__}()" if callable(clock) and hasattr(clock, "__name__") else ""
-        raise OptionTypeError(f"session(clock=...) takes a Clock, not {clock!r}{hint}")
+        raise OptionTypeError(f"session(clock=...) takes a Clock, not {clock!r}; {_clock_hint(clock)}")
     if name is not None and not isinstance(name, str):
         raise OptionTypeError(f"session(name=...) takes a string, not {name!r}")
     return Session(plugins, settings, clock, name)
@@ -181,15 +189,24 @@ async_session = session
 """`session` under the name that people look for: ``async with async_session():``."""
 
 
-def refuse_positional(value: object) -> None:
+def refuse_positional(value: object) -> NoReturn:
     if callable(value):
         raise OptionTypeError(
             "session is not a decorator; open it around the call: `with session(): ...`, or use @workflow for a "
             "function that opens a session of its own"
         )
-    raise OptionTypeError(
-        f"session() takes keyword arguments only, not {value!r}; write session(plugins=[...], name=...)"
-    )
+    spelling = f"name={value!r}" if isinstance(value, str) else "plugins=[...]"
+    raise OptionTypeError(f"session() takes keyword arguments only, not {value!r}; write session({spelling})")
+
+
+def _clock_hint(value: object) -> str:
+    name = getattr(value, "__name__", "")
+    module = str(getattr(value, "__module__", ""))
+    if module.startswith("eagerly.") or (isinstance(value, type) and issubclass(value, Clock)):
+        return f"write clock={name}()"
+    if callable(value):  # pyright: ignore[reportUnknownArgumentType]  # whatever class it may be
+        return f"write clock=Clock(now={name or '...'})"
+    return "leave it out for the clock of the session around it, or write clock=Clock() for the real one"
 
 
 def _without_repeats(plugins: tuple[object, ...]) -> tuple[object, ...]:

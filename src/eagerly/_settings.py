@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Final
+from typing import Any, Final, Self
 
+from eagerly._options import refuse_unknown
 from eagerly._sentinel import UNSET
 from eagerly.errors import SettingsError
 
@@ -46,6 +47,10 @@ class Settings:
     wrap_errors: bool = UNSET  # type: ignore[assignment]  # __post_init__ puts the default there
     strict_hooks: bool = UNSET  # type: ignore[assignment]
     discover_plugins: bool = UNSET  # type: ignore[assignment]
+
+    def __new__(cls, **options: object) -> Self:
+        refuse_unknown("Settings", options.keys() - NAMES, NAMES)
+        return object.__new__(cls)
 
     def __post_init__(self) -> None:
         given = {name: value for name, value in vars(self).items() if value is not UNSET}

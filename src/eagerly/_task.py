@@ -6,7 +6,8 @@ from collections.abc import Callable
 from types import MethodType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Never, ParamSpec, Self, TypeVar
 
-from eagerly._declaration import DEFAULTS, Declaration, only_given, refuse_unknown
+from eagerly._declaration import DEFAULTS, Declaration, only_given
+from eagerly._options import refuse_unknown
 from eagerly._pickling import find_importable, reduce_decorated
 from eagerly._resemblance import LooksLikeFunction
 from eagerly._sentinel import UNSET

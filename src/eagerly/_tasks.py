@@ -85,7 +85,7 @@ class AsyncTask(Task[P, R]):
         declaration.driver = renamed(_run_async_task, declaration.plain, AdvisingName(declaration.qualname))
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
-        self.check(*args, **kwargs)
+        self.check(*args, **kwargs) if kwargs else self.check(*args)  # an empty ** is not free
         return self.declaration.driver(TaskContext(self, args, kwargs), self.func, args, kwargs)  # type: ignore[no-any-return]
 
     if TYPE_CHECKING:
@@ -175,7 +175,7 @@ async def _run_async_task(call: TaskContext, func: Any, args: Any, kwargs: Any) 
             token = _enter(call)
             try:
                 if timeout is None:
-                    result = await func(*args, **kwargs)
+                    result = await (func(*args, **kwargs) if kwargs else func(*args))
                 else:
                     result = await run_async(call.timed_attempt())
             except BaseException as error:
@@ -184,7 +184,10 @@ async def _run_async_task(call: TaskContext, func: Any, args: Any, kwargs: Any) 
                 if delay is None:
                     raise
             else:
-                _leave_anywhere(token)
+                try:  # as _leave_anywhere does; here the price of calling it would show
+                    _leave(token)
+                except ValueError:
+                    pass
                 call.succeed(result)
                 return result
             await call.clock.async_sleep(delay)
@@ -207,7 +210,7 @@ def _run_stream(call: TaskContext, func: Any, args: Any, kwargs: Any) -> Generat
                     source = func(*args, **kwargs)
                     advance = send = source.send
                 # What was sent or thrown is not kept either: a thrown error would keep this frame in turn.
-                item = advance((value, value := None)[0])
+                item = advance(None) if value is None else advance((value, value := None)[0])
             except StopIteration as stop:
                 _leave(token)
                 call.exhaust(closing)
@@ -237,7 +240,9 @@ def _run_stream(call: TaskContext, func: Any, args: Any, kwargs: Any) -> Generat
         raise
 
 
-async def _run_async_stream(call: TaskContext, func: Any, args: Any, kwargs: Any) -> AsyncGenerator[Any, Any]:
+async def _run_async_stream(  # noqa: C901 - one loop, read from top to bottom
+    call: TaskContext, func: Any, args: Any, kwargs: Any
+) -> AsyncGenerator[Any, Any]:
     scope: Any = call
     advance: Any = None
     value: Any = None
@@ -253,7 +258,7 @@ async def _run_async_stream(call: TaskContext, func: Any, args: Any, kwargs: Any
                     send = source.asend
                     item = await _first_step(source)
                 else:
-                    item = await advance((value, value := None)[0])
+                    item = await (advance(None) if value is None else advance((value, value := None)[0]))
             except StopAsyncIteration:
                 _leave_anywhere(token)
                 call.exhaust(closing)
@@ -265,7 +270,10 @@ async def _run_async_stream(call: TaskContext, func: Any, args: Any, kwargs: Any
                     raise
             else:
                 scope = _look()  # as in _run_stream
-                _leave_anywhere(token)
+                try:  # as _leave_anywhere does; here the price of calling it would show
+                    _leave(token)
+                except ValueError:
+                    pass
                 if watched:
                     watched = call.deliver(item)
                 try:

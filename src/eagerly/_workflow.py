@@ -18,8 +18,9 @@ from typing import (
 )
 
 from eagerly._callables import AdvisingName, Kind, callable_name, kind_of, renamed, signature_of
-from eagerly._declaration import check_callable, description_of, refuse_unknown
+from eagerly._declaration import check_callable, description_of
 from eagerly._names import plain_name
+from eagerly._options import refuse_unknown
 from eagerly._pickling import reduce_decorated
 from eagerly._resemblance import LooksLikeFunction
 from eagerly._session import session

@@ -20,6 +20,7 @@ from eagerly.hooks._spec import HOOKS, EagerlySpec
 __all__ = ["NO_HOOKS", "CompiledHooks", "compile_hooks", "validate_plugin"]
 
 CompiledHook = Callable[..., None]
+_MARK: Final = f"{PROJECT}_impl"
 
 
 class _Moment(NamedTuple):
@@ -79,7 +80,7 @@ def validate_plugin(plugin: object) -> None:
     Raises:
         PluginError: It is a class, has no hooks, or has one that is unknown, asks for unknown arguments or is async.
     """
-    _manager([plugin])
+    _hooks_of(plugin)
 
 
 def compile_hooks(plugins: Sequence[object], *, strict: bool) -> CompiledHooks:
@@ -112,15 +113,19 @@ def _manager(plugins: Sequence[object]) -> pluggy.PluginManager:
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(EagerlySpec)
     for plugin in plugins:
-        _refuse_what_is_no_plugin(plugin)
-        hooks = _marked_methods(plugin)
-        for name, method in hooks.items():
-            _refuse_misuse(f"{plugin_name(plugin)}.{name}", name, method)
         try:
-            manager.register(_Marked(plugin, hooks), name=f"{plugin_name(plugin)} at {id(plugin):#x}")
+            manager.register(_Marked(plugin, _hooks_of(plugin)), name=f"{plugin_name(plugin)} at {id(plugin):#x}")
         except pluggy.PluginValidationError as error:
             raise PluginError(f"{plugin_name(plugin)}: {error}") from None
     return manager
+
+
+def _hooks_of(plugin: object) -> dict[str, Callable[..., Any]]:
+    _refuse_what_is_no_plugin(plugin)
+    hooks = _marked_methods(plugin)
+    for name, method in hooks.items():
+        _refuse_misuse(f"{plugin_name(plugin)}.{name}", name, method)
+    return hooks
 
 
 def _refuse_what_is_no_plugin(plugin: object) -> None:
@@ -150,7 +155,7 @@ def _marked_methods(plugin: object) -> dict[str, Callable[..., Any]]:
     for name in dir(plugin):
         attribute = inspect.getattr_static(plugin, name, None)
         function = attribute.__func__ if isinstance(attribute, WRAPPERS) else attribute
-        if getattr(function, f"{PROJECT}_impl", None) is not None:
+        if getattr(function, _MARK, None) is not None:
             hooks[name] = getattr(plugin, name)
         elif name in HOOKS and callable(function):
             raise PluginError(
