@@ -248,6 +248,9 @@ def _wait(ready: threading.Lock, timed: TimedBody) -> bool:
             return True
 
 
+_LATE_TASK: Final = "its asyncio task is abandoned until the function returns by itself"
+
+
 async def run_async(timed: TimedBody) -> Any:
     """Run the body, which gives an awaitable, in an asyncio task for as long as its timeout allows.
 
@@ -266,11 +269,8 @@ async def run_async(timed: TimedBody) -> Any:
             await asyncio.wait((task,), timeout=rest)
     except asyncio.CancelledError as cancelled:
         timed.attempt.request_stop()
-        if task.done():  # it can no longer hear of it: the cancellation is the caller's
-            raise
-        await _cancel_through(task, cancelled, timed.deadline + GRACE)
-        if task.cancelled() or not task.done():
-            raise
+        if task.done() or not await _cancel_through(task, cancelled, timed):
+            raise  # if it was over already it can no longer hear of it: the cancellation is the caller's
     except BaseException:
         task.cancel()
         raise
@@ -292,8 +292,7 @@ async def run_async(timed: TimedBody) -> Any:
     await asyncio.wait((task,), timeout=GRACE)
     if time.monotonic() < timed.deadline:
         raise _stopped(timed)
-    late = "its asyncio task is abandoned until the function returns by itself"
-    raise _timeout_error(timed, None if task.done() else late)
+    raise _timeout_error(timed, None if task.done() else _LATE_TASK)
 
 
 async def _outcome(body: Callable[[], Awaitable[Any]]) -> tuple[Any, BaseException | None]:
@@ -308,20 +307,25 @@ async def _outcome(body: Callable[[], Awaitable[Any]]) -> tuple[Any, BaseExcepti
         return None, _without_own_frame(error)
 
 
-async def _cancel_through(task: asyncio.Task[Any], cancelled: asyncio.CancelledError, deadline: float) -> None:
-    """Pass a cancellation of the caller on to the body and wait for its end, as if it ran in the caller's own task."""
+async def _cancel_through(task: asyncio.Task[Any], cancelled: asyncio.CancelledError, timed: TimedBody) -> bool:
+    """Pass a cancellation of the caller on to the body, and wait for its end as if it ran in the caller's own task.
+
+    Whether the body ended with a result or an error of its own, which then counts. The timeout goes on bounding it.
+    """
     import asyncio
 
     task.cancel(*cancelled.args)
     while not task.done():
-        rest = deadline - time.monotonic()
+        rest = timed.deadline + GRACE - time.monotonic()
         if rest <= 0:
             _abandon(task)
-            return
+            _warn_abandoned(timed, _LATE_TASK, cancelled)
+            return False
         try:
             await asyncio.wait((task,), timeout=rest)
         except asyncio.CancelledError as again:
             task.cancel(*again.args)
+    return not task.cancelled()
 
 
 def _abandon(task: asyncio.Task[Any]) -> None:
@@ -346,16 +350,20 @@ def _timeout_error(timed: TimedBody, late: str | None) -> TaskTimeoutError:
         abandoned=late is not None,
     )
     if late is not None:
-        message = (
-            f"task {timed.name!r} did not stop within {GRACE:g} s of its timeout; {late} "
-            f"({abandoned_bodies()} abandoned now). Give blocking calls a limit of their own, and let threads that the "
-            "function started ask current_task().should_stop()"
-        )
-        try:
-            warn(message)
-        except EagerlyWarning:  # warnings are errors here: the timeout is the one that counts
-            error.add_note(message)
+        _warn_abandoned(timed, late, error)
     return error
+
+
+def _warn_abandoned(timed: TimedBody, late: str, error: BaseException) -> None:
+    message = (
+        f"task {timed.name!r} did not stop within {GRACE:g} s of its timeout; {late} ({abandoned_bodies()} abandoned "
+        "now). Give blocking calls a limit of their own, and let threads that the function started ask "
+        "current_task().should_stop()"
+    )
+    try:
+        warn(message)
+    except EagerlyWarning:  # warnings are errors here: what the caller gets is the one that counts
+        error.add_note(message)
 
 
 def _interrupt(thread: threading.Thread) -> None:

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["find_importable", "reduce_decorated"]
+__all__ = ["find_importable", "reduce_bound", "reduce_decorated"]
 
 _inside = threading.local()
 
@@ -30,6 +30,23 @@ def reduce_decorated(decorated: Any, func: Callable[..., Any], state: tuple[Any,
         # cloudpickle is asking, on behalf of a function that refers to this object, and knows how to pickle `func`.
         # As the state is filled in last, the function and the object may refer to each other.
         return _blank, (type(decorated),), state, None, None, _fill
+    return _by_value(decorated)
+
+
+def reduce_bound(bound: Any, owner: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What ``__reduce_ex__`` of a task that is bound to `owner`, or to an instance of it, returns.
+
+    Args:
+        bound: The bound task.
+        owner: The class.
+        reduced: How to make it again where `owner` can be imported.
+    """
+    if find_importable(owner) is owner or getattr(_inside, "cloudpickle", False):
+        return reduced
+    return _by_value(bound)
+
+
+def _by_value(decorated: Any) -> tuple[Any, ...]:
     import cloudpickle
 
     _inside.cloudpickle = True

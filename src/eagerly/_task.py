@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Never, ParamSpec, Self
 
 from eagerly._declaration import DEFAULTS, Declaration, only_given
 from eagerly._options import refuse_unknown
-from eagerly._pickling import find_importable, reduce_decorated
+from eagerly._pickling import find_importable, reduce_bound, reduce_decorated
 from eagerly._resemblance import LooksLikeFunction
 from eagerly._sentinel import UNSET
 
@@ -191,9 +191,15 @@ class Task(LooksLikeFunction, Generic[P, R]):
     def __reduce_ex__(self, protocol: object) -> str | tuple[Any, ...]:
         func, declaration = self.func, self.declaration
         if isinstance(func, MethodType) and func is not declaration.func:
-            if getattr(func.__self__, declaration.plain, None) == self:
-                return getattr, (func.__self__, declaration.plain)
-            return _bind, (self._with(declaration.options), func.__self__)
+            instance = func.__self__
+            by_name = getattr(instance, declaration.plain, None) == self
+            return reduce_bound(
+                self,
+                instance if isinstance(instance, type) else type(instance),
+                (getattr, (instance, declaration.plain))
+                if by_name
+                else (_bind, (self._with(declaration.options), instance)),
+            )
         named = find_importable(declaration.func)
         if named is not self and isinstance(named, Task) and named.declaration.func is declaration.func:
             return named._with, (declaration.options,)
