@@ -7,6 +7,7 @@ returns in the end is thrown away. Nothing here knows about retries, sessions or
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import itertools
 import os
@@ -149,9 +150,11 @@ class _Helper:
             if not _run(job):
                 return
             del job
-            if len(_idle) >= MAX_IDLE:
-                return
             _idle.append(self)
+            if len(_idle) > MAX_IDLE:
+                with contextlib.suppress(ValueError):  # somebody has taken this one in between
+                    _idle.remove(self)
+                    return
 
 
 def _run(job: _Job) -> bool:
