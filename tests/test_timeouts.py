@@ -672,6 +672,8 @@ def test_calls_at_the_same_time_have_threads_of_their_own_and_few_are_kept() -> 
 # An interruption may arrive in a callback of the garbage collector, which reports and ignores whatever is raised in it.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("count", [300, pytest.param(5_000, marks=pytest.mark.slow)])
+# Python swallows and reports an interruption that arrives in a weakref callback; the body then ends by itself.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_interruption_hits_its_own_body_or_nothing(count: int) -> None:
     """Bodies that end just about when their time is up: either outcome is right, any other exception is a leak."""
     hooks = RecordingHooks()
