@@ -21,7 +21,17 @@ PACKAGE = SRC / "eagerly"
 LAYERS: list[list[str]] = [
     ["errors", "typing", "_sentinel", "_numbers", "_life"],
     [
-        *["_warnings", "_clock", "_retry", "_names", "_callables", "_resemblance", "_settings", "_declaration"],
+        *[
+            "_options",
+            "_warnings",
+            "_clock",
+            "_retry",
+            "_names",
+            "_callables",
+            "_resemblance",
+            "_settings",
+            "_declaration",
+        ],
         *["_escape", "_pickling", "_needs_call"],
     ],
     ["hooks._marker", "hooks._spec", "hooks._compile", "hooks._registry", "hooks"],
