@@ -397,8 +397,8 @@ def called(kind: Kind, made: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 OUR_NAMES = (
-    "self, cls, func, args, kwargs, call, task, name, timeout, error, result, token, delay, instance, owner, check, bind, "
-    "value, source, scope"
+    "self, cls, func, args, kwargs, call, task, name, timeout, error, result, token, delay, instance, owner, check, "
+    "bind, value, source, scope"
 )
 
 
