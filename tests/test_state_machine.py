@@ -354,6 +354,6 @@ def test_interleavings_at_length():
     run_state_machine_as_test(
         Interleavings,
         settings=settings(
-            deadline=None, max_examples=1_500, stateful_step_count=100, suppress_health_check=[HealthCheck.too_slow]
+            deadline=None, max_examples=600, stateful_step_count=100, suppress_health_check=[HealthCheck.too_slow]
         ),
     )
