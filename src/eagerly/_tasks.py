@@ -55,7 +55,7 @@ class SyncTask(Task[P, R]):
                     return result  # type: ignore[no-any-return]
                 call.clock.sleep(delay)
         except BaseException as error:
-            call.interrupt(error)
+            _end_interrupted(call, error)
             raise
 
     if TYPE_CHECKING:
@@ -192,7 +192,7 @@ async def _run_async_task(call: TaskContext, func: Any, args: Any, kwargs: Any) 
                 return result
             await call.clock.async_sleep(delay)
     except BaseException as error:
-        call.interrupt(error)
+        _end_interrupted(call, error)
         raise
 
 
@@ -315,7 +315,16 @@ class _EndingOf:
         self._call = call
 
     def __del__(self) -> None:
-        self._call.cancel("closed")
+        call = getattr(self, "_call", None)  # None if a signal arrived in __init__
+        if call is not None:
+            call.cancel("closed")
+
+
+def _end_interrupted(call: TaskContext, error: BaseException) -> None:
+    """End a call that has not ended, and step out of it: a signal can arrive between any two bytecodes of its driver."""
+    if _look() is call:
+        _enter(call._outer)
+    call.interrupt(error)
 
 
 def _leave_anywhere(token: Any) -> None:
