@@ -321,7 +321,7 @@ class _EndingOf:
 
 
 def _end_interrupted(call: TaskContext, error: BaseException) -> None:
-    """End a call that has not ended, and step out of it: a signal can arrive between any two bytecodes of its driver."""
+    """End a call that has not ended, and step out of it: a signal may come between any two bytecodes of its driver."""
     if _look() is call:
         _enter(call._outer)
     call.interrupt(error)
