@@ -7,6 +7,7 @@ What the consumer observes (items, exceptions with their causes and contexts, re
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 from typing import Any
 
@@ -180,6 +181,7 @@ def check_async_generator(program, script, listening):
             assert await aobserve(task(async_generator)(program), script) == expected
 
     asyncio.run(main())
+    gc.collect()  # an async generator that ignored aclose() is out of everybody's reach, and ends when it is collected
     hooks.verify()
 
 
