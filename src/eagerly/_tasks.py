@@ -223,6 +223,7 @@ def _run_stream(call: TaskContext, func: Any, args: Any, kwargs: Any) -> Generat
             else:
                 scope = _look()  # the call, or a session that the body holds open from this item to the next
                 _leave(token)
+                closing = False
                 if watched:
                     watched = call.deliver(item)
                 try:
@@ -274,6 +275,7 @@ async def _run_async_stream(  # noqa: C901 - one loop, read from top to bottom
                     _leave(token)
                 except ValueError:
                     pass
+                closing = False
                 if watched:
                     watched = call.deliver(item)
                 try:
