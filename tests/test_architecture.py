@@ -35,7 +35,7 @@ LAYERS: list[list[str]] = [
         *["_escape", "_pickling", "_needs_call"],
     ],
     ["hooks._marker", "hooks._spec", "hooks._compile", "hooks._registry", "hooks"],
-    ["_deadline"],
+    ["_threads", "_deadline"],
     ["_metadata", "_scope", "_context", "_session", "_executor"],
     ["_task", "_tasks"],
     ["_decorator"],

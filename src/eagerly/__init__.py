@@ -6,7 +6,6 @@ says what the calls made inside it share, `workflow` names an entry point, `hook
 
 from eagerly._clock import Clock
 from eagerly._context import TaskContext
-from eagerly._deadline import abandoned_bodies
 from eagerly._decorator import task
 from eagerly._executor import ContextExecutor
 from eagerly._metadata import TaskMetadata
@@ -16,6 +15,7 @@ from eagerly._session import async_session, session
 from eagerly._settings import Settings
 from eagerly._task import Task
 from eagerly._tasks import AsyncTask, AsyncTaskStream, SyncTask, SyncTaskStream
+from eagerly._threads import abandoned_bodies
 from eagerly._workflow import AsyncWorkflow, SyncWorkflow, Workflow, workflow
 from eagerly.hooks import hook_impl, register_plugins
 

@@ -133,6 +133,7 @@ def compile_binder(
     ``Signature.bind``.
     """
     kinds = inspect.Parameter
+    stars: dict[object, str] = {kinds.VAR_POSITIONAL: "*", kinds.VAR_KEYWORD: "**"}
     parts: list[str] = []
     last = None
     for parameter in signature.parameters.values():
@@ -140,7 +141,7 @@ def compile_binder(
             parts.append("/")
         if parameter.kind is kinds.KEYWORD_ONLY and last not in (kinds.KEYWORD_ONLY, kinds.VAR_POSITIONAL):
             parts.append("*")
-        star = {kinds.VAR_POSITIONAL: "*", kinds.VAR_KEYWORD: "**"}.get(parameter.kind, "")  # type: ignore[call-overload]
+        star = stars.get(parameter.kind, "")
         parts.append(f"{star}{parameter.name}{'' if parameter.default is parameter.empty else '=None'}")
         last = parameter.kind
     if last is kinds.POSITIONAL_ONLY:

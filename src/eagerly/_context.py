@@ -1,6 +1,6 @@
 """`TaskContext`: every decision in the life of a call.
 
-Nothing in this file calls the user's function, sleeps, awaits or iterates: the drivers in `_tasks` do that, on the
+Nothing in this file calls the task's function, sleeps, awaits or iterates: the drivers in `_tasks` do that, on the
 answers they get here. A change that would touch two drivers belongs here.
 """
 
@@ -39,6 +39,7 @@ class TaskContext(TaskMetadata):
     # Defaults of what few calls need stand here, where they cost a call nothing.
     _delivered = 0
     _stop = False
+    _timestamp: datetime | None = None
     _retries_told = 1
     _hook_error: int | None = None
     _deadline: float | None = None
@@ -89,10 +90,12 @@ class TaskContext(TaskMetadata):
 
     @property
     def timestamp(self) -> datetime:
-        """When the first attempt started: wall-clock time, in UTC."""
-        from datetime import UTC, datetime, timedelta
+        """When the first attempt started: wall-clock time in UTC, reckoned back by the session's clock on first use."""
+        if self._timestamp is None:
+            from datetime import UTC, datetime, timedelta
 
-        return datetime.now(UTC) - timedelta(seconds=self.elapsed)
+            self._timestamp = datetime.now(UTC) - timedelta(seconds=self.elapsed)
+        return self._timestamp
 
     @property
     def reporter(self) -> Reporter:
@@ -239,7 +242,7 @@ class TaskContext(TaskMetadata):
         declaration = self._task.declaration
         timeout = declaration.timeout
         assert timeout is not None
-        attempt = self._copy()
+        attempt = self._for_one_attempt()
         attempt._deadline = deadline = time.monotonic() + timeout
         context = contextvars.copy_context()
         context.run(here.set, attempt)
@@ -256,7 +259,7 @@ class TaskContext(TaskMetadata):
         """Ask the body to end; see `should_stop`."""
         self._stop = True
 
-    def end(self) -> None:
+    def lift_deadline(self) -> None:
         """The attempt has ended in time: its deadline does not concern what it left running."""
         self._deadline = None
 
@@ -269,7 +272,7 @@ class TaskContext(TaskMetadata):
             call = call.parent
         return first
 
-    def _copy(self) -> TaskContext:
+    def _for_one_attempt(self) -> TaskContext:
         self._identify()  # before the copy: all attempts are one call
         copy = object.__new__(TaskContext)
         for slot in TaskMetadata.__slots__:

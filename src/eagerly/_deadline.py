@@ -7,37 +7,25 @@ returns in the end is thrown away. Nothing here knows about retries, sessions or
 
 from __future__ import annotations
 
-import contextlib
 import contextvars
-import itertools
-import os
-import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
+from eagerly._threads import Job, abandoned, abandoned_bodies, start_on_helper, without_own_frame
 from eagerly._warnings import warn
 from eagerly.errors import EagerlyWarning, StopRequested, TaskTimeoutError
 
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["GRACE", "TimedBody", "abandoned_bodies", "run_async", "run_sync"]
+__all__ = ["GRACE", "TimedBody", "run_async", "run_sync"]
 
 GRACE: Final = 0.1
 """Seconds that an interrupted body gets for its `finally` blocks before it counts as abandoned."""
 
-MAX_IDLE: Final = 16
-"""How many helper threads are kept for reuse; those above it end with their job."""
-
-# Lists and sets without a lock: the garbage collector may run a hook, and so a task, at any allocation.
-_idle: list[_Helper] = []
-_abandoned: set[object] = set()
-_numbers = itertools.count(1)
-_starting = threading.RLock()
-"""Held while a helper thread starts. Until it runs, CPython 3.11 takes it for the thread that starts it, and would
-deliver an interruption of that one to it. Re-entrant, as the garbage collector may run a task here too."""
+LATE_TASK: Final = "its asyncio task is abandoned until the function returns by itself"
 
 
 class Attempt(Protocol):
@@ -47,7 +35,7 @@ class Attempt(Protocol):
         """The time is up, or the caller has gone: let the body know, should it ask."""
         ...
 
-    def end(self) -> None:
+    def lift_deadline(self) -> None:
         """The body has ended in time: its deadline does not concern what it left running."""
         ...
 
@@ -76,113 +64,6 @@ class TimedBody(NamedTuple):
     attempt: Attempt
 
 
-def abandoned_bodies() -> int:
-    """How many bodies are running in this process although their callers have been released by a timeout."""
-    return len(_abandoned)
-
-
-class _Job:
-    """A body on a helper thread. It begins, unless its caller has given it up before, and it is over at some time."""
-
-    __slots__ = ("__weakref__", "begun", "context", "error", "given_up", "lock", "over", "ready", "result", "run")
-
-    def __init__(self, timed: TimedBody) -> None:
-        self.run: Any = timed.body
-        self.context: Any = timed.context
-        self.lock = threading.Lock()
-        self.ready = threading.Lock()
-        self.ready.acquire()
-        self.begun = self.given_up = self.over = False
-        self.result: Any = None
-        self.error: BaseException | None = None
-
-    def begin(self) -> bool:
-        """Whether the body is to run; not when its caller has gone already."""
-        with self.lock:
-            self.begun = not self.given_up
-        return self.begun
-
-    def finish(self) -> None:
-        """Hand in the outcome. May be cut short by an interruption and called again; the second call completes it."""
-        with self.lock:
-            self.run = self.context = None  # when the caller goes on, nothing here keeps its arguments
-            self.over = True
-            if self.given_up:
-                self.result = self.error = None
-                _abandoned.discard(self)
-        if self.ready.locked():
-            self.ready.release()
-
-    def give_up(self, thread: threading.Thread) -> bool:
-        """Disown the body and interrupt it; False when it was over already and its outcome counts."""
-        with self.lock:
-            if self.over:
-                return False
-            self.given_up = True
-            if self.begun:
-                _abandoned.add(self)
-                _interrupt(thread)  # under the lock, so that it cannot hit the thread's next job
-        return True
-
-
-class _Helper:
-    """A daemon thread that runs one job after another and waits in `_idle` in between."""
-
-    __slots__ = ("_job", "_wake", "thread")
-
-    def __init__(self) -> None:
-        self._job: _Job | None = None
-        self._wake = threading.Lock()
-        self._wake.acquire()
-        self.thread = threading.Thread(target=self._work, name=f"eagerly-timeout-{next(_numbers)}", daemon=True)
-        with _starting:
-            self.thread.start()
-
-    def give(self, job: _Job) -> None:
-        self._job = job
-        self._wake.release()
-
-    def _work(self) -> None:
-        while True:
-            self._wake.acquire()
-            job, self._job = self._job, None
-            assert job is not None
-            if not _run(job):
-                return
-            del job
-            _idle.append(self)
-            if len(_idle) > MAX_IDLE:
-                with contextlib.suppress(ValueError):  # somebody has taken this one in between
-                    _idle.remove(self)
-                    return
-
-
-def _run(job: _Job) -> bool:
-    """Run the job on this thread; False when the thread was interrupted and must not be used again.
-
-    The one interruption that `give_up` sends may arrive at any bytecode from `begin` to the end of the outer `try`.
-    """
-    try:
-        try:
-            if job.begin():
-                job.result = job.context.run(job.run)
-        except BaseException as error:
-            job.error = _without_own_frame(error)
-        finally:
-            job.finish()
-        if job.given_up:
-            for _ in range(1_000):  # let an interruption that is still on its way arrive here
-                pass
-    except StopRequested:
-        job.finish()
-    return not (job.begun and job.given_up)
-
-
-def _without_own_frame(error: BaseException) -> BaseException:
-    """The caller's traceback goes from its call straight into the user's function."""
-    return error.with_traceback(None if error.__traceback__ is None else error.__traceback__.tb_next)
-
-
 def run_sync(timed: TimedBody) -> Any:
     """Run the body on a helper thread for as long as its timeout allows, and return what it returns.
 
@@ -192,30 +73,22 @@ def run_sync(timed: TimedBody) -> Any:
         BaseException: Whatever the body raised, or what interrupted the wait (Ctrl-C).
     """
     before = dict(timed.context)
-    job = _Job(timed)
-    helper = None
+    job = Job(timed.body, timed.context)
+    thread = None
     try:
-        try:
-            helper = _idle.pop()
-        except IndexError:
-            helper = _Helper()
-        helper.give(job)
+        thread = start_on_helper(job)
         in_time = _wait(job.ready, timed)
     except BaseException:
         timed.attempt.request_stop()
-        if helper is not None:
-            job.give_up(helper.thread)
+        if thread is not None:
+            job.give_up(thread)
         raise
     if not in_time:
         timed.attempt.request_stop()
-        in_time = not job.give_up(helper.thread)
+        in_time = not job.give_up(thread)
     if in_time:
-        result, error = job.result, job.error
+        result, error = job.result, _settled(timed, before, job.error)
         job.result = job.error = None
-        if isinstance(error, StopRequested) and time.monotonic() >= timed.deadline:
-            raise _timeout_error(timed, None)  # a timed task inside was stopped because of this very deadline
-        timed.attempt.end()
-        _adopt(timed.context, before)
         if error is None:
             return result
         try:
@@ -227,7 +100,7 @@ def run_sync(timed: TimedBody) -> Any:
     if job.begun:
         job.ready.acquire(timeout=GRACE)
     running = job.begun and not job.over
-    late = f"the thread {helper.thread.name!r} is abandoned until the function returns by itself" if running else None
+    late = f"the thread {thread.name!r} is abandoned until the function returns by itself" if running else None
     raise _timeout_error(timed, late)
 
 
@@ -249,9 +122,6 @@ def _wait(ready: threading.Lock, timed: TimedBody) -> bool:
             return ready.acquire(blocking=False)
         if ready.acquire(timeout=min(rest, threading.TIMEOUT_MAX)):
             return True
-
-
-_LATE_TASK: Final = "its asyncio task is abandoned until the function returns by itself"
 
 
 async def run_async(timed: TimedBody) -> Any:
@@ -279,10 +149,7 @@ async def run_async(timed: TimedBody) -> Any:
         raise
     if task.done():
         result, error = task.result()
-        if isinstance(error, StopRequested) and time.monotonic() >= timed.deadline:
-            raise _timeout_error(timed, None)  # a timed plain task inside was stopped because of this very deadline
-        timed.attempt.end()
-        _adopt(timed.context, before)
+        error = _settled(timed, before, error)
         if error is None:
             return result
         try:
@@ -295,7 +162,7 @@ async def run_async(timed: TimedBody) -> Any:
     await asyncio.wait((task,), timeout=GRACE)
     if time.monotonic() < timed.deadline:
         raise _stopped(timed)
-    raise _timeout_error(timed, None if task.done() else _LATE_TASK)
+    raise _timeout_error(timed, None if task.done() else LATE_TASK)
 
 
 async def _outcome(body: Callable[[], Awaitable[Any]]) -> tuple[Any, BaseException | None]:
@@ -307,7 +174,7 @@ async def _outcome(body: Callable[[], Awaitable[Any]]) -> tuple[Any, BaseExcepti
     except asyncio.CancelledError:
         raise
     except BaseException as error:
-        return None, _without_own_frame(error)
+        return None, without_own_frame(error)
 
 
 async def _cancel_through(task: asyncio.Task[Any], cancelled: asyncio.CancelledError, timed: TimedBody) -> bool:
@@ -322,7 +189,7 @@ async def _cancel_through(task: asyncio.Task[Any], cancelled: asyncio.CancelledE
         rest = timed.deadline + GRACE - time.monotonic()
         if rest <= 0:
             _abandon(task)
-            _warn_abandoned(timed, _LATE_TASK, cancelled)
+            _warn_abandoned(timed, LATE_TASK, cancelled)
             return False
         try:
             await asyncio.wait((task,), timeout=rest)
@@ -333,8 +200,19 @@ async def _cancel_through(task: asyncio.Task[Any], cancelled: asyncio.CancelledE
 
 def _abandon(task: asyncio.Task[Any]) -> None:
     """Count the body as abandoned until it ends; what it then returns or raises is thrown away."""
-    _abandoned.add(task)
-    task.add_done_callback(_abandoned.discard)
+    abandoned.add(task)
+    task.add_done_callback(abandoned.discard)
+
+
+def _settled(
+    timed: TimedBody, before: dict[contextvars.ContextVar[Any], Any], error: BaseException | None
+) -> BaseException | None:
+    """A body has ended in time: what its caller is to raise. The context variables that it set are now the caller's."""
+    if isinstance(error, StopRequested) and time.monotonic() >= timed.deadline:
+        return _timeout_error(timed, None)  # a timed task inside was stopped because of this very deadline
+    timed.attempt.lift_deadline()
+    _adopt(timed.context, before)
+    return error
 
 
 def _adopt(context: contextvars.Context, before: dict[contextvars.ContextVar[Any], Any]) -> None:
@@ -367,30 +245,3 @@ def _warn_abandoned(timed: TimedBody, late: str, error: BaseException) -> None:
         warn(message)
     except EagerlyWarning:  # warnings are errors here: what the caller gets is the one that counts
         error.add_note(message)
-
-
-def _interrupt(thread: threading.Thread) -> None:
-    """Make `StopRequested` appear at the next bytecode of `thread`; a blocking C call has to return first."""
-    if sys.version_info < (3, 12) and (sys.gettrace() is not None or sys.getprofile() is not None):
-        # Under a debugger, profiler or coverage, CPython 3.11 would spin in every other thread until this one is
-        # interrupted, which a blocking C call puts off. The body is asked to stop, and no more.
-        return
-    try:
-        import ctypes
-    except ImportError:  # built without libffi: the body is asked to stop, and no more
-        return
-    if thread.ident is not None:
-        with _starting:
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(StopRequested))
-
-
-def _after_fork() -> None:
-    """A forked child has none of its parent's helper threads."""
-    global _starting
-    _starting = threading.RLock()
-    _idle.clear()
-    _abandoned.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any, Final
 
 from eagerly._callables import WRAPPERS, Kind, callable_name, compile_binders, innermost, kind_of, signature_of
 from eagerly._names import NameTemplate
@@ -14,27 +14,29 @@ from eagerly._retry import Retry, retry_from
 from eagerly._sentinel import UNSET
 from eagerly.errors import OptionTypeError, OptionValueError
 
-__all__ = ["DEFAULTS", "Declaration", "tags_from"]
+__all__ = ["DEFAULTS", "Declaration", "check_callable", "description_of", "only_given", "unsupported_on_streams"]
 
 
-class _Default(NamedTuple):
-    value: Any
-    on_streams: bool = True
-
-
-DEFAULTS = {
-    "name": _Default(None),
-    "description": _Default(None),
-    "retries": _Default(0),
-    "timeout": _Default(None, on_streams=False),
-    "tags": _Default(()),
-    "wrap_errors": _Default(None),
+DEFAULTS: Final[dict[str, Any]] = {
+    "name": None,
+    "description": None,
+    "retries": 0,
+    "timeout": None,
+    "tags": (),
+    "wrap_errors": None,
 }
-"""Every option of `task` with its default, and whether it can have an effect on a generator function."""
+"""Every option of `task` with its default."""
+
+NOT_ON_STREAMS: Final = {
+    "timeout": "bound the work on each item instead, in a task of its own that the generator calls",
+    "cache": "cache the task that makes one item, or return a list",
+}
+"""The options that can have no effect on a generator function, and what to do instead."""
 
 
 class Declaration:
-    """A function and what `task` was told about it. Immutable by convention: nobody writes to it after `__init__`.
+    """A function and what `task` was told about it. Fixed in `__init__`, but for the driver that the kinds of task add
+    and the note that `_escape` has warned.
 
     Args:
         func: The user's callable, or a `classmethod` or `staticmethod` object around it.
@@ -84,7 +86,7 @@ class Declaration:
         self.module = getattr(named, "__module__", None)
         self.check, self.bind = compile_binders(self.func, self.signature)
 
-        given = {name: options.get(name, default.value) for name, default in DEFAULTS.items()}
+        given = {**DEFAULTS, **options}
         self._refuse_without_effect(given)
         # A name that nobody chose may have what a chosen one may not: `<lambda>`, a class with a period.
         self.template = NameTemplate(
@@ -114,10 +116,8 @@ class Declaration:
         return self.kind in (Kind.STREAM, Kind.ASYNC_STREAM)
 
     def _refuse_without_effect(self, given: dict[str, Any]) -> None:
-        if not self.is_generator:
-            return
-        for name, default in DEFAULTS.items():
-            if not default.on_streams and given[name] is not default.value:
+        for name in NOT_ON_STREAMS if self.is_generator else ():
+            if given.get(name) is not None:
                 raise unsupported_on_streams(name, given[name], self.plain)
 
 
@@ -146,12 +146,9 @@ def check_callable(decorator: str, func: object) -> None:
 
 
 def unsupported_on_streams(option: str, value: object, name: str) -> OptionValueError:
-    instead = {
-        "timeout": "bound the work on each item instead, in a task of its own that the generator calls",
-        "cache": "cache the task that makes one item, or return a list",
-    }[option]
     return OptionValueError(
-        f"{option}={value!r} is not supported for generator tasks, and {name} is a generator function; {instead}"
+        f"{option}={value!r} is not supported for generator tasks, and {name} is a generator function; "
+        f"{NOT_ON_STREAMS[option]}"
     )
 
 

@@ -37,9 +37,9 @@ class NameTemplate:
     """The template; the name itself where there are no fields."""
 
     def __init__(self, text: str, parameters: Collection[str], *, option: str = "task(name=...)") -> None:
-        pieces = list(_pieces(option, check_name(option, text)))
+        pieces = list(_pieces(option, _check_name(option, text)))
         for literal, _ in pieces:
-            refuse_period(option, text, literal)
+            _refuse_period(option, text, literal)
         self.fields = frozenset(field for _, field in pieces if field is not None)
         _refuse_unknown(option, text, self.fields, parameters)
         self.text = text if self.fields else text.format()
@@ -66,12 +66,12 @@ def plain_name(option: str, text: object) -> str:
     Raises:
         OptionTypeError, OptionValueError: It is no string, is empty or has a period.
     """
-    name = check_name(option, text)
-    refuse_period(option, name, name)
+    name = _check_name(option, text)
+    _refuse_period(option, name, name)
     return name
 
 
-def check_name(option: str, text: object) -> str:
+def _check_name(option: str, text: object) -> str:
     if not isinstance(text, str):
         raise OptionTypeError(f"{option} takes a string, not {text!r}")
     if not text.strip():
@@ -79,7 +79,7 @@ def check_name(option: str, text: object) -> str:
     return text
 
 
-def refuse_period(option: str, text: str, literal: str) -> None:
+def _refuse_period(option: str, text: str, literal: str) -> None:
     if "." in literal:
         hint = text.replace(literal, literal.replace(".", "_"))
         raise OptionValueError(f"{option} may not contain a period, and {text!r} does; write {hint!r}")

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from eagerly._callables import callable_name, code_of, innermost
-from eagerly._sentinel import UNSET
 
 if TYPE_CHECKING:
     import inspect
@@ -20,16 +19,13 @@ __all__ = ["LooksLikeFunction"]
 class _OfInstances:
     """An attribute that instances have and their class does not, such as ``__signature__``."""
 
-    def __init__(self, get: Callable[[Any], Any], of_class: Any = UNSET) -> None:
+    def __init__(self, get: Callable[[Any], Any]) -> None:
         self._get = get
-        self._of_class = of_class
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
-        if instance is not None:
-            return self._get(instance)
-        if self._of_class is UNSET:
+        if instance is None:
             raise AttributeError("instances have this attribute, their class has not")
-        return self._of_class
+        return self._get(instance)
 
 
 class LooksLikeFunction:

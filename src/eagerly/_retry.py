@@ -104,7 +104,7 @@ class Retry:
     def _wanted(self, error: Exception) -> float | bool | None:
         """False: do not retry. None: retry after the usual delay. A number: after that many seconds."""
         if isinstance(self.on, type | tuple):
-            return None if isinstance(error, self.on) else False  # pyright: ignore[reportUnknownMemberType]
+            return None if isinstance(error, self.on) else False  # pyright: ignore[reportUnknownMemberType]  # of type `type`
         answer = self.on(error)
         if isinstance(answer, bool):
             return None if answer else False

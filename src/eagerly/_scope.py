@@ -73,9 +73,9 @@ class SessionContext(Identity):
 
     def close(self) -> None:
         """Mark the session as left: what still finds itself in it belongs to the session around it."""
+        assert self.outer is not None  # only OUTSIDE has none, and nobody leaves that
         self.closed = True
-        if self.outer is not None:
-            self._session = self.outer._session
+        self._session = self.outer._session
 
     def __repr__(self) -> str:
         label = f" {self.name!r}" if self.name else ""

@@ -1,12 +1,14 @@
 """The value that means "nothing was said here", where ``None`` already means "switch it off".
 
-Compare with ``is``; it never leaves the library through a public attribute.
+Compare with ``is``. No instance shows it.
 """
 
 from __future__ import annotations
 
 import enum
 from typing import Final, Literal, TypeAlias
+
+__all__ = ["UNSET", "UnsetType"]
 
 
 class Unset(enum.Enum):
@@ -16,9 +18,6 @@ class Unset(enum.Enum):
 
     def __repr__(self) -> str:
         return "UNSET"
-
-    def __bool__(self) -> bool:
-        return False
 
 
 UnsetType: TypeAlias = Literal[Unset.UNSET]

@@ -15,7 +15,7 @@ from eagerly._sentinel import UNSET, UnsetType
 from eagerly._settings import NAMES, Settings, resolve_settings
 from eagerly._warnings import user_frame
 from eagerly.errors import OptionTypeError, SessionError
-from eagerly.hooks._compile import NO_HOOKS, compile_hooks, validate_plugin
+from eagerly.hooks._compile import compile_hooks, validate_plugin
 from eagerly.hooks._registry import global_plugins
 
 __all__ = ["Session", "async_session", "session"]
@@ -87,11 +87,7 @@ class Session:
             name=self.name,
             clock=outer.clock if self.clock is UNSET else self.clock,
             plugins=plugins,
-            hooks=outer.hooks
-            if same
-            else compile_hooks(plugins, strict=settings.strict_hooks)
-            if plugins
-            else NO_HOOKS,
+            hooks=outer.hooks if same else compile_hooks(plugins, strict=settings.strict_hooks),
             settings=settings,
             explicit=explicit,
         )
@@ -120,7 +116,7 @@ class Session:
             )
 
     def __call__(self, *_: object) -> NoReturn:
-        refuse_positional(self)
+        _refuse_positional(self)
 
     def __repr__(self) -> str:
         state = "not entered" if self._context is None else "closed" if self._context.closed else "open"
@@ -159,7 +155,7 @@ def session(
         True
     """
     if args:
-        refuse_positional(args[0])
+        _refuse_positional(args[0])
     for setting in NAMES:
         if setting in unknown:
             raise OptionTypeError(
@@ -189,7 +185,7 @@ async_session = session
 """`session` under the name that people look for: ``async with async_session():``."""
 
 
-def refuse_positional(value: object) -> NoReturn:
+def _refuse_positional(value: object) -> NoReturn:
     if callable(value):
         raise OptionTypeError(
             "session is not a decorator; open it around the call: `with session(): ...`, or use @workflow for a "

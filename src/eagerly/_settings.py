@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Final, Self
 
-from eagerly._options import refuse_unknown
+from eagerly._options import nearest, refuse_unknown
 from eagerly._sentinel import UNSET
 from eagerly.errors import SettingsError
 
@@ -18,6 +18,11 @@ __all__ = ["Settings", "resolve_settings"]
 
 PREFIX: Final = "EAGERLY_"
 TABLE: Final = "tool.eagerly"
+
+
+def _setting(default: bool) -> Any:
+    """A field that knows whether it was given; `default` is what holds where nothing else does."""
+    return field(default=UNSET, metadata={"default": default})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +49,9 @@ class Settings:
         True
     """
 
-    wrap_errors: bool = UNSET  # type: ignore[assignment]  # __post_init__ puts the default there
-    strict_hooks: bool = UNSET  # type: ignore[assignment]
-    discover_plugins: bool = UNSET  # type: ignore[assignment]
+    wrap_errors: bool = _setting(False)
+    strict_hooks: bool = _setting(False)
+    discover_plugins: bool = _setting(True)
 
     def __new__(cls, **options: object) -> Self:
         refuse_unknown("Settings", options.keys() - NAMES, NAMES)
@@ -65,8 +70,8 @@ class Settings:
         return {name: getattr(self, name) for name in vars(self)["_given"]}
 
 
-DEFAULTS: Final[dict[str, Any]] = {"wrap_errors": False, "strict_hooks": False, "discover_plugins": True}
-NAMES: Final[tuple[str, ...]] = tuple(field.name for field in fields(Settings))
+DEFAULTS: Final[dict[str, Any]] = {each.name: each.metadata["default"] for each in fields(Settings)}
+NAMES: Final = tuple(DEFAULTS)
 _WORDS: Final = {
     **dict.fromkeys(("1", "true", "yes", "on"), True),
     **dict.fromkeys(("0", "false", "no", "off"), False),
@@ -156,10 +161,8 @@ def _read_pyproject(path: str) -> dict[str, Any]:
 
 
 def _unknown(name: str, spelling: Callable[[str], str]) -> str:
-    import difflib
-
-    near = difflib.get_close_matches(name, NAMES, n=1, cutoff=0.5)
-    hint = f"did you mean {spelling(near[0])}?" if near else f"there are {', '.join(map(spelling, NAMES))}"
+    near = nearest(name, NAMES)
+    hint = f"did you mean {spelling(near)}?" if near else f"there are {', '.join(map(spelling, NAMES))}"
     return f"there is no setting {name!r}; {hint}"
 
 

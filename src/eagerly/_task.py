@@ -146,7 +146,7 @@ class Task(LooksLikeFunction, Generic[P, R]):
         if wrapper is staticmethod:
             return self
         if wrapper is classmethod:
-            instance = type(instance) if owner is None else owner  # pyright: ignore[reportUnknownVariableType]
+            instance = type(instance) if owner is None else owner  # pyright: ignore[reportUnknownVariableType]  # Any
         elif instance is None:
             return self
         get = getattr(type(self.func), "__get__", None)

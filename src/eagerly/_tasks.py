@@ -52,7 +52,7 @@ class SyncTask(Task[P, R]):
                     if type(result) in ESCAPING:
                         warn_escaped(self.declaration, result)
                     call.succeed(result)
-                    return result  # type: ignore[no-any-return]
+                    return result  # type: ignore[no-any-return]  # it gives Any
                 call.clock.sleep(delay)
         except BaseException as error:
             _end_interrupted(call, error)
@@ -86,7 +86,7 @@ class AsyncTask(Task[P, R]):
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
         self.check(*args, **kwargs) if kwargs else self.check(*args)  # an empty ** is not free
-        return self.declaration.driver(TaskContext(self, args, kwargs), self.func, args, kwargs)  # type: ignore[no-any-return]
+        return self.declaration.driver(TaskContext(self, args, kwargs), self.func, args, kwargs)  # type: ignore[no-any-return]  # it gives Any
 
     if TYPE_CHECKING:
 
@@ -117,7 +117,7 @@ class SyncTaskStream(Task[P, R]):
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Generator[R, Any, Any]:
         self.check(*args, **kwargs)
-        return self.declaration.driver(TaskContext(self, args, kwargs), self.func, args, kwargs)  # type: ignore[no-any-return]
+        return self.declaration.driver(TaskContext(self, args, kwargs), self.func, args, kwargs)  # type: ignore[no-any-return]  # it gives Any
 
     if TYPE_CHECKING:
 
@@ -148,7 +148,7 @@ class AsyncTaskStream(Task[P, R]):
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[R, Any]:
         self.check(*args, **kwargs)
-        return self.declaration.driver(TaskContext(self, args, kwargs), self.func, args, kwargs)  # type: ignore[no-any-return]
+        return self.declaration.driver(TaskContext(self, args, kwargs), self.func, args, kwargs)  # type: ignore[no-any-return]  # it gives Any
 
     if TYPE_CHECKING:
 

@@ -96,7 +96,7 @@ class SyncWorkflow(Workflow[P, R]):
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         with session(name=self.name):
-            return self.func(*args, **kwargs)  # type: ignore[no-any-return]
+            return self.func(*args, **kwargs)  # type: ignore[no-any-return]  # it gives Any
 
     if TYPE_CHECKING:
         # Workflows looked up on the class, methods, static methods; see `eagerly._tasks` for `self`.
@@ -114,7 +114,7 @@ class AsyncWorkflow(Workflow[P, R]):
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
         driver = renamed(_run_async_workflow, self.__name__, AdvisingName(self.__qualname__))
-        return driver(self, args, kwargs)  # type: ignore[no-any-return]
+        return driver(self, args, kwargs)  # type: ignore[no-any-return]  # it gives Any
 
     if TYPE_CHECKING:
 

@@ -6,7 +6,6 @@ flag may be followed by its value, and ``**kwargs`` take any name.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import shutil
 import textwrap
@@ -14,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from eagerly import Workflow
+from eagerly._options import nearest
 from eagerly.cli._conversion import TRUTH, ConversionError
 from eagerly.cli._docstring import parse_docstring
 from eagerly.cli._parameter import Parameter, parameters_of
@@ -154,8 +154,8 @@ class _Reader:
 
     def _refuse(self, option: str) -> NoReturn:
         known = [name for name, (each, _) in self._options.items() if name == each.option and not each.problem]
-        near = difflib.get_close_matches(option, known, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}" if known else "it takes none"
+        near = nearest(option, known)
+        hint = f"did you mean {near}?" if near else f"there are {', '.join(known)}" if known else "it takes none"
         self._parser.error(f"there is no parameter {option}; {hint}")
 
     def _put_in_places(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.util
 import re
@@ -13,6 +12,7 @@ from types import FunctionType, ModuleType
 from typing import Any, Final, cast
 
 from eagerly import Task, Workflow
+from eagerly._options import nearest
 from eagerly.cli._traceback import ModuleFailedError
 from eagerly.errors import WorkflowNotFoundError
 
@@ -178,8 +178,8 @@ def _there_are(names: list[str]) -> str:
 
 
 def _did_you_mean(name: str, names: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(names), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    near = nearest(name, names)
+    return f"; did you mean {near!r}?" if near else ""
 
 
 def _kind_of_thing(value: object) -> str:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from types import MethodType
 from typing import Any, Final, NamedTuple
 
 import pluggy
 
 from eagerly._callables import WRAPPERS
+from eagerly._options import nearest
 from eagerly.errors import PluginError
 from eagerly.hooks._marker import PROJECT
 from eagerly.hooks._spec import HOOKS, EagerlySpec
@@ -113,10 +115,7 @@ def _manager(plugins: Sequence[object]) -> pluggy.PluginManager:
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(EagerlySpec)
     for plugin in plugins:
-        try:
-            manager.register(_Marked(plugin, _hooks_of(plugin)), name=f"{plugin_name(plugin)} at {id(plugin):#x}")
-        except pluggy.PluginValidationError as error:
-            raise PluginError(f"{plugin_name(plugin)}: {error}") from None
+        manager.register(_Marked(plugin, _hooks_of(plugin)), name=f"{plugin_name(plugin)} at {id(plugin):#x}")
     return manager
 
 
@@ -183,32 +182,37 @@ def _refuse_misuse(who: str, hook: str, method: Callable[..., Any]) -> None:
             f"{who} is a generator function and would never run; hooks observe a call, they cannot surround it"
         )
     offered = [name for name in inspect.signature(getattr(EagerlySpec, hook)).parameters if name != "self"]
+    if isinstance(method, MethodType):
+        first = next(iter(inspect.signature(method.__func__).parameters), None)
+        if first is None or first in offered:
+            raise PluginError(f"{who} has no `self`; write def {hook}(self, ...), or @staticmethod above it")
     for parameter in inspect.signature(method).parameters.values():
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            raise PluginError(
-                f"{who} takes {parameter}, which would stay empty: a hook gets the arguments it names. This one offers "
-                f"{', '.join(offered)}"
-            )
-        if parameter.kind is parameter.KEYWORD_ONLY:
-            raise PluginError(
-                f"{who} takes {parameter.name!r} by keyword only, and hooks are called by position; remove the `*`"
-            )
-        if parameter.name in offered and parameter.default is not parameter.empty:
-            raise PluginError(
-                f"{who}: {parameter.name!r} has a default value, and would always have that; remove the default"
-            )
-        if parameter.name not in offered and parameter.default is parameter.empty:
-            raise PluginError(
-                f"{who} asks for {parameter.name!r}; {_nearest(parameter.name, offered, 'this hook offers')}"
-            )
+        _refuse_parameter(who, parameter, offered)
+
+
+def _refuse_parameter(who: str, parameter: inspect.Parameter, offered: Sequence[str]) -> None:
+    """Refuse what a hook could never be given."""
+    if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+        raise PluginError(
+            f"{who} takes {parameter}, which would stay empty: a hook gets the arguments it names. This one offers "
+            f"{', '.join(offered)}"
+        )
+    if parameter.kind is parameter.KEYWORD_ONLY:
+        raise PluginError(
+            f"{who} takes {parameter.name!r} by keyword only, and hooks are called by position; remove the `*`"
+        )
+    if parameter.name in offered and parameter.default is not parameter.empty:
+        raise PluginError(
+            f"{who}: {parameter.name!r} has a default value, and would always have that; remove the default"
+        )
+    if parameter.name not in offered and parameter.default is parameter.empty:
+        raise PluginError(f"{who} asks for {parameter.name!r}; {_nearest(parameter.name, offered, 'this hook offers')}")
 
 
 def _nearest(name: str, names: Sequence[str], otherwise: str) -> str:
-    import difflib
-
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    near = nearest(name, names)
     everything = f"{otherwise} {', '.join(names)}"
-    return f"did you mean {near[0]!r}? ({everything})" if near else everything
+    return f"did you mean {near!r}? ({everything})" if near else everything
 
 
 def _compile(hook: str, implementations: Sequence[pluggy.HookImpl], strict: bool) -> CompiledHook:
@@ -224,7 +228,7 @@ def _compile(hook: str, implementations: Sequence[pluggy.HookImpl], strict: bool
         lines.append("duration = call.elapsed")
     for number, implementation in enumerate(implementations):
         namespace[f"run_{number}"] = implementation.function
-        namespace[f"plugin_{number}"] = implementation.plugin.plugin  # type: ignore[attr-defined]  # a _Plugin
+        namespace[f"plugin_{number}"] = implementation.plugin.plugin  # type: ignore[attr-defined]  # a _Marked
         arguments = ", ".join(
             name if name in moment.given else _OF_THE_CALL.get(name, name) for name in implementation.argnames
         )

@@ -129,7 +129,7 @@ class EagerlySpec:
         """
 
     @hook_spec
-    def on_event(self, name: str, data: dict[str, Any], metadata: TaskMetadata | None) -> None:
+    def on_event(self, name: str, data: dict[str, Any], metadata: TaskMetadata) -> None:
         """Somebody called ``reporter.report(name, **data)``, in a hook or through ``current_task().reporter``.
 
         Args:

@@ -51,7 +51,7 @@ def describe(call: Call) -> str:
     return f"{attempts}: {text}" if text else attempts
 
 
-def rows_of(root: Call, *, siblings: int, ascii: bool = False) -> list[Row]:  # noqa: A002
+def rows_of(root: Call, *, siblings: int, ascii: bool = False) -> list[Row]:  # noqa: A002 - as in builtins
     """The calls below `root`, callers before those they called, at most `siblings` of each caller."""
     fork, corner, bar, blank = _BRANCHES[ascii]
     rows: list[Row] = []
@@ -88,7 +88,7 @@ def _shown(caller: Call, siblings: int) -> list[Call | str]:
     return entries
 
 
-def draw(rows: list[Row], *, width: int | None = None, ascii: bool = False) -> list[str]:  # noqa: A002
+def draw(rows: list[Row], *, width: int | None = None, ascii: bool = False) -> list[str]:  # noqa: A002 - as in builtins
     """`rows` as lines with aligned columns, none longer than `width`."""
     calls = [row for row in rows if row.state]
     names = max((len(row.label) for row in calls), default=0)

@@ -171,7 +171,7 @@ def _number(event: str, level: Level) -> int:
                 f"LoggingPlugin({event}={level!r}): logging has no such level; there are {', '.join(names)}"
             )
         return names[level.upper()]
-    if isinstance(level, bool) or not isinstance(level, int):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if isinstance(level, bool) or not isinstance(level, int):  # pyright: ignore[reportUnnecessaryIsInstance]  # checked for people
         raise TypeError(f"LoggingPlugin({event}=...) takes a level such as logging.INFO or 'INFO', not {level!r}")
     return level
 

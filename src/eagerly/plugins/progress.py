@@ -226,6 +226,6 @@ class _Display:
 
 def _is_terminal(file: object) -> bool:
     try:
-        return bool(file.isatty()) and os.environ.get("TERM") != "dumb"  # type: ignore[attr-defined]
+        return bool(file.isatty()) and os.environ.get("TERM") != "dumb"  # type: ignore[attr-defined]  # any file-like
     except (AttributeError, ValueError):  # None, as under pythonw, or closed
         return False

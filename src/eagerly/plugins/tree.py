@@ -148,7 +148,7 @@ class CallTree:
         """
         return "\n".join(draw(self.rows(siblings=siblings, ascii=ascii), width=width, ascii=ascii))
 
-    def rows(self, *, siblings: int = 20, ascii: bool = False) -> list[Row]:  # noqa: A002
+    def rows(self, *, siblings: int = 20, ascii: bool = False) -> list[Row]:  # noqa: A002 - as in builtins
         """The lines of `render` in columns, for displays that arrange or colour them in their own way."""
         with self._settled():
             return rows_of(self._root, siblings=siblings, ascii=ascii)
