@@ -222,6 +222,13 @@ class TestDescribe:
         flows.write("builtin.py", "size = workflow(len, name='size')")
         assert flows.run("describe", "builtin").out.startswith("size, a workflow of builtins\n")
 
+    def test_one_from_outside_of_the_current_folder(self, flows: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+        (flows.folder / "inner").mkdir()
+        monkeypatch.chdir(flows.folder / "inner")
+        where = flows.folder / "flows.py"
+        described = flows.run("describe", "../flows.py:report").out
+        assert described.startswith(f"report, a workflow of flows ({where}, line 6)\n")
+
 
 class TestResult:
     """What a workflow returns is printed."""

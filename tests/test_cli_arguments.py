@@ -99,6 +99,7 @@ def show(project: Project, annotation: str, *, future: bool = False) -> None:
         ("list[Literal[1, 'a']]", ['[1, "a"]'], "[1, 'a']"),
         ("list[int | str]", ['[1, "1"]'], "[1, '1']"),
         ("list[int | None]", ["[1, null]"], "[1, None]"),
+        ("list[int | str]", ["1", "x"], "[1, 'x']"),
         ("list[float]", ["[1, 2.5]"], "[1.0, 2.5]"),
         ("list[bool]", ["[true]"], "[True]"),
         ("list[int] | None", ["1", "2"], "[1, 2]"),
@@ -170,6 +171,7 @@ def test_words_become_what_the_annotation_says(
         ("object", [], "required and not given: --value"),
         ("Callable[[], int]", ["x"], "--value: cannot be given here: no word of a command line can be turned into"),
         ("Callable[[], int]", [], "parameter 'value' is required, and cannot be given here: no word"),
+        ("typing.LiteralString", ["x"], "no word of a command line can be turned into"),
         ("[int]", ["x"], "no word of a command line can be turned into [<class 'int'>]"),
     ],
 )
@@ -187,6 +189,11 @@ def test_words_that_do_not_fit_are_refused_with_what_would(
 def test_a_type_alias(project: Project) -> None:
     project.write("flow.py", "type Ids = list[int]\n@workflow\ndef f(ids: Ids): return ids")
     assert project.run("run", "flow", "--ids", "1").out == "[1]\n"
+
+
+def test_a_final_parameter(project: Project) -> None:
+    show(project, "typing.Final[int]")
+    assert project.run("run", "flow", "--value", "1").out == "1\n"
 
 
 def test_an_annotation_that_only_type_checkers_can_read(project: Project) -> None:

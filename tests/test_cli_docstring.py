@@ -90,6 +90,7 @@ def test_three_styles_say_the_same(docstring: str) -> None:
         ("Do.\n\nNote:\n    Careful.\n\nArguments:\n    a: A.", Docstring("Do.", {"a": "A."})),
         ("Do.\n\nArgs:\n    a: See\n        b: not one.", Docstring("Do.", {"a": "See b: not one."})),
         ("Do.\n:param a: A.", Docstring("Do.", {"a": "A."})),
+        ("Do.\n:param a: A.\nMore text.", Docstring("Do.", {"a": "A."})),
     ],
 )
 def test_what_is_incomplete_or_odd(docstring: str | None, expected: Docstring) -> None:

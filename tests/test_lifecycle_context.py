@@ -7,13 +7,15 @@ import contextvars
 import random
 import sys
 import threading
+import types
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from eagerly import ContextExecutor, current_session, current_task, session, task
 from eagerly.testing import RecordingHooks, instant_clock
-from kinds import Kind, TheirError, all_kinds, async_kinds
+from kinds import Kind, TheirError, all_kinds, async_kinds, drive
 
 
 def chain() -> list[str]:
@@ -76,6 +78,15 @@ def test_each_attempt_is_made_on_behalf_of_the_same_call(kind):
 
     assert [attempt for attempt, _ in seen] == [1, 2, 3]
     assert len({identity for _, identity in seen}) == 1
+
+
+@all_kinds
+def test_a_call_knows_when_it_started(kind):
+    before = datetime.now(UTC)
+    call = kind.run(kind.make(current_task))
+    started = call.timestamp
+    assert before - timedelta(seconds=1) <= started <= datetime.now(UTC)  # wall clocks are set and stepped
+    assert call.timestamp == started
 
 
 @all_kinds
@@ -403,3 +414,53 @@ async def test_what_a_task_leaves_running_still_belongs_to_it():
     assert current_task() is None
     release.set()
     assert await running == ["outer"]
+
+
+# Rule 6: on any thread, in any context
+
+
+@types.coroutine
+def suspend():
+    yield
+
+
+@pytest.mark.parametrize("ending", ["returns", "raises", "closed"])
+def test_an_async_call_may_end_in_another_context_than_it_began_in(ending):
+    async def body():
+        await suspend()
+        if ending == "raises":
+            raise TheirError
+
+    hooks = RecordingHooks()
+    with session(plugins=[hooks]):
+        call = task(body)()
+        contextvars.copy_context().run(call.send, None)
+        if ending == "closed":
+            call.close()
+        else:
+            with pytest.raises(StopIteration if ending == "returns" else TheirError):
+                call.send(None)
+        assert current_task() is None
+    hooks.verify()
+
+
+@pytest.mark.parametrize("ending", ["yields", "returns", "raises"])
+def test_an_item_of_an_async_stream_may_come_in_another_context_than_it_was_asked_for_in(ending):
+    async def body():
+        await suspend()
+        if ending == "raises":
+            raise TheirError
+        if ending == "yields":
+            yield 1
+
+    hooks = RecordingHooks()
+    with session(plugins=[hooks]):
+        stream = task(body)()
+        step = anext(stream)
+        contextvars.copy_context().run(step.send, None)
+        expected = {"yields": StopIteration, "returns": StopAsyncIteration, "raises": TheirError}[ending]
+        with pytest.raises(expected):
+            step.send(None)
+        assert current_task() is None
+        drive(stream.aclose())
+    hooks.verify()

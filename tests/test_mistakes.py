@@ -87,6 +87,8 @@ MISTAKES = [
     ('session("nightly")', OptionTypeError, "keyword arguments only, not 'nightly'; write session(name='nightly'"),
     ("session(plugin=[Notifier()])", OptionTypeError, "no option 'plugin'; did you mean 'plugins'?"),
     ("session(plugins=Notifier())", OptionTypeError, "takes a list of plugins, not <...; write plugins=["),
+    ("session(clock=3)", OptionTypeError, "takes a Clock, not 3; leave it out for the clock of the session around it"),
+    ("Clock(now=3)", OptionTypeError, "Clock(now=...) takes a function, not 3"),
     ('session(plugins="notifier")', OptionTypeError, "takes a list of plugins, not 'notifier'; write plugins=["),
     ("session(clock=instant_clock)", OptionTypeError, "takes a Clock, not <function...; write clock=instant_clock()"),
     ("session(clock=Clock)", OptionTypeError, "takes a Clock, not <class...; write clock=Clock()"),
@@ -150,6 +152,8 @@ MISTAKES = [
     ),
     ('task(fetch, name="fetch_{")', OptionValueError, "is not a valid template...write {{ and }} for literal braces"),
     ('task(fetch, tags="slow")', OptionTypeError, "takes several strings; write tags=('slow',)"),
+    ("task(fetch, tags=3)", OptionTypeError, "task(tags=...) takes strings, not 3"),
+    ("task(fetch, tags=[3])", OptionTypeError, "takes strings, and 3 is not one"),
     ('task(fetch, wrap_errors="yes")', OptionTypeError, "takes True, False or None (what the session says), not 'yes'"),
     (
         "Retry(on=KeyboardInterrupt)",
@@ -167,6 +171,11 @@ MISTAKES = [
         "task(fetch).retries = 3",
         AttributeError,
         "a task is immutable, so 'retries' cannot be set; write task.options(retries=3)",
+    ),
+    (
+        "task(lambda: current_task().report(3))()",
+        OptionTypeError,
+        "report() takes the name of the event and its data by keyword, not 3",
     ),
     # Plugins
     (

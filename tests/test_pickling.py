@@ -19,7 +19,8 @@ import cloudpickle
 import pytest
 
 import eagerly
-from eagerly import Retry, Task, session, task
+from eagerly import Retry, Task, async_session, current_task, session, task
+from eagerly.errors import TaskTimeoutError
 from eagerly.testing import RecordingHooks
 from kinds import Kind, all_kinds, make_function
 
@@ -403,3 +404,21 @@ def test_what_was_pickled_can_be_pickled_again(kind: Kind) -> None:
         made = pickle.loads(pickle.dumps(made))
         assert isinstance(made, Task)
     assert kind.run(made, 4) == 4
+
+
+def test_a_timeout_crosses_processes() -> None:
+    error = pickle.loads(pickle.dumps(TaskTimeoutError("m", timeout=2.0, abandoned=True)))
+    assert (type(error), str(error), error.timeout, error.abandoned) == (TaskTimeoutError, "m", 2.0, True)
+
+
+def test_facts_about_a_call_can_be_pickled_again() -> None:
+    once = pickle.loads(pickle.dumps(task(lambda x: current_task(), name="look")(3)))
+    twice = pickle.loads(pickle.dumps(once))
+    assert (twice.id, twice.inputs) == (once.id, {"x": 3})
+    assert repr(twice) == repr(once) == f"<facts about a call of task 'look', attempt 1, id={once.id}>"
+
+
+@pytest.mark.parametrize("named", [session, async_session], ids=["session", "async_session"])
+def test_functions_that_ask_for_their_parentheses_are_pickled_by_name(named: Any) -> None:
+    assert pickle.loads(pickle.dumps(named)) is named
+    assert repr(named) == f"<function eagerly._session.{named.__name__}>"

@@ -49,6 +49,7 @@ def test_a_call_that_returns(kind: Kind) -> None:
     assert (call.items, call.outcome) == ((1, "") if kind.is_stream else (None, "42"))
     assert call.duration is not None
     assert call.elapsed == call.duration >= 0
+    assert repr(call) == "<Call 'double' ok>"
 
 
 @all_kinds

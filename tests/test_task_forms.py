@@ -19,7 +19,22 @@ from typing import Any
 
 import pytest
 
-from eagerly import AsyncTask, AsyncTaskStream, Retry, SyncTask, SyncTaskStream, Task, current_task, session, task
+from eagerly import (
+    AsyncTask,
+    AsyncTaskStream,
+    Retry,
+    SyncTask,
+    SyncTaskStream,
+    Task,
+    current_task,
+    session,
+    task,
+    workflow,
+)
+from eagerly._declaration import DEFAULTS
+from eagerly._decorator import TaskOptions
+from eagerly._session import OPTIONS as SESSION_OPTIONS
+from eagerly._workflow import OPTIONS as WORKFLOW_OPTIONS
 from eagerly.errors import EagerlyError
 from eagerly.testing import RecordingHooks
 from kinds import Kind, all_kinds, make_function
@@ -532,6 +547,23 @@ def test_a_decorator_below_may_supply_arguments(kind: Kind, listening: bool) -> 
         assert kind.run(made, 1) == ("injected", 1)
 
 
+@pytest.mark.parametrize(
+    ("args", "inputs"),
+    [
+        (("a connection", 1), {"connection": "a connection", "x": 1}),  # what the function under the decorator takes
+        ((1,), {"args": (1,), "kwargs": {}}),  # what the decorator takes, as it gives the rest itself
+    ],
+)
+def test_inputs_under_a_decorator_that_supplies_arguments(args: Any, inputs: Any) -> None:
+    def function(connection: Any, x: Any) -> Any: ...
+
+    @functools.wraps(function)
+    def supply(*args: Any, **kwargs: Any) -> Any:
+        return current_task()
+
+    assert task(supply)(*args).inputs == inputs
+
+
 @all_kinds
 @pytest.mark.parametrize("listening", [False, True])
 def test_wrong_arguments_are_not_tried_again_under_a_decorator_either(kind: Kind, listening: bool) -> None:
@@ -604,3 +636,33 @@ def test_functions_with_asyncios_older_mark_are_async() -> None:
     made = task(marked, timeout=30)
     assert type(made) is AsyncTask
     assert asyncio.run(made(3)) == 3
+
+
+def keywords_of(function: Any) -> list[str]:
+    return [each.name for each in inspect.signature(function).parameters.values() if each.kind is each.KEYWORD_ONLY]
+
+
+@pytest.mark.parametrize("takes", [task, Task.options], ids=["task", "options"])
+def test_every_option_is_where_people_look(takes: Any) -> None:
+    """The signatures are written out for readers and type checkers; this says which of them was forgotten."""
+    assert keywords_of(takes) == list(DEFAULTS) == list(TaskOptions.__annotations__)
+
+
+@pytest.mark.parametrize("takes", [task, task(len).options], ids=["task", "options"])
+def test_every_option_arrives(takes: Any) -> None:
+    given = {"name": "n", "description": "d", "retries": 1, "timeout": 1, "tags": ["a"], "wrap_errors": True}
+    assert given.keys() == DEFAULTS.keys()
+    plain = task(len)
+    changed = takes(len, **given) if takes is task else takes(**given)
+    for name in given:
+        if name != "name":
+            assert getattr(changed, name) != getattr(plain, name), name
+    hooks = RecordingHooks()
+    with session(plugins=[hooks]):
+        changed([])
+    assert hooks.names("n") == ["before_node_execute", "after_node_execute"]
+
+
+@pytest.mark.parametrize(("takes", "options"), [(session, SESSION_OPTIONS), (workflow, WORKFLOW_OPTIONS)])
+def test_the_options_that_messages_name_are_those_of_the_signature(takes: Any, options: Any) -> None:
+    assert keywords_of(takes) == list(options)

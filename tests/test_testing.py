@@ -83,6 +83,7 @@ class TestRecordingHooks:
             double(21)
         after = hooks.of("double")[-1]
         assert repr(after) == "<after_node_execute 'double' result=42 duration=0.0>"
+        assert repr(hooks) == "<RecordingHooks: 4 events>"
         assert copy.copy(after).result == 42
         with pytest.raises(
             AttributeError, match=r"after_node_execute has no argument 'error'; it has metadata, result"

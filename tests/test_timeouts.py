@@ -439,6 +439,18 @@ def test_an_async_body_in_the_event_loop_of_a_timed_sync_body_is_stopped_too() -
     assert ended == ["cancelled"]
 
 
+def test_a_plain_task_in_a_timed_async_one_is_stopped_with_it() -> None:
+    """It blocks the event loop, so nobody but itself can notice the deadline around it."""
+    inner = endless(Kind.SYNC, timeout=60)
+
+    @task(timeout=0.2)
+    async def outer() -> None:
+        inner()
+
+    with pytest.raises(TaskTimeoutError, match="'outer'"):
+        asyncio.run(outer())
+
+
 def test_a_deadline_ends_with_its_attempt() -> None:
     go_on = asyncio.Event()
 
@@ -811,6 +823,27 @@ async def test_a_body_may_swallow_a_cancellation_as_without_a_limit() -> None:
             await asyncio.sleep(0)
         work.cancel()
         assert await work == "went on"
+
+
+async def test_a_body_may_be_cancelled_again_while_it_swallows_a_cancellation() -> None:
+    entered = asyncio.Event()
+
+    @task(timeout=60)
+    async def deaf() -> str:
+        for _ in range(2):
+            with contextlib.suppress(asyncio.CancelledError):
+                entered.set()
+                await asyncio.Event().wait()
+        return "went on"
+
+    work = asyncio.create_task(deaf())
+    for _ in range(2):
+        await entered.wait()
+        entered.clear()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        work.cancel()
+    assert await work == "went on"
 
 
 async def test_a_cancelled_body_that_goes_on_and_on_still_has_its_limit() -> None:
