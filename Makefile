@@ -2,13 +2,22 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint types bench docs clean
+.PHONY: demo test test-slow coverage lint types bench docs clean
 
 demo: .venv/installed
 	$(BIN)/eagerly demo
 
 test: .venv/test
 	$(BIN)/python -m pytest
+
+test-slow: .venv/test
+	$(BIN)/python -m pytest -m slow
+
+coverage: .venv/test
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report --show-missing --skip-covered
 
 lint: .venv/lint
 	$(BIN)/ruff check
