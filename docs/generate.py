@@ -57,6 +57,9 @@ NOT_FOR_USERS = {("SessionContext", "close")}
 FOR_DRIVERS = "# Decisions, for the drivers"
 """What stands below this line in the source of a class is public between the modules of the library only."""
 
+CATCHES_ALL = ("Any", "Never")
+"""The annotations of ``*args`` that are there to be refused with a message, and that nobody should see."""
+
 COMMANDS = ((), ("demo",), ("list",), ("describe",), ("run",), ("config",))
 
 SETTINGS_INTRODUCTION = """\
@@ -141,11 +144,10 @@ def signature(name: str, value: Any) -> str:
         parameters = list(inspect.signature(value).parameters.values())[1:]
     else:
         parameters = list(inspect.signature(value).parameters.values())
-    keywords_follow = any(each.name == "args" and each.annotation == "Any" for each in parameters)
     shown: list[str] = []
     last = None
     for each in parameters:
-        if each.name in ("unknown", "other") or (each.name == "args" and each.annotation == "Any" and keywords_follow):
+        if each.name in ("unknown", "other") or (each.name == "args" and each.annotation in CATCHES_ALL):
             continue
         if last is not None and last.kind is each.POSITIONAL_ONLY and each.kind is not each.POSITIONAL_ONLY:
             shown.append("/")
