@@ -158,7 +158,7 @@ def test_a_task_that_took_too_long(project: Project) -> None:
         """
         import threading
         released = threading.Event()
-        @task(timeout=0.01)
+        @task(timeout=0.5)
         def slow():
             released.wait()
         @workflow

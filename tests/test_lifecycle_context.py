@@ -337,7 +337,7 @@ async def test_a_thousand_concurrent_calls_each_see_themselves(kind):
 
 @all_kinds
 def test_many_threads_each_see_themselves(kind):
-    barrier = threading.Barrier(8)
+    barrier = threading.Barrier(8, timeout=60)
 
     def body(number):
         barrier.wait(60)

@@ -288,7 +288,7 @@ def test_control_characters_cannot_forge_lines(logger: logging.Logger, records: 
 
 
 def test_threads_and_asyncio_tasks_at_once(logger: logging.Logger, records: Records) -> None:
-    together = threading.Barrier(4)
+    together = threading.Barrier(4, timeout=60)
 
     @task
     async def breathe() -> None:

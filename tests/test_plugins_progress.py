@@ -211,7 +211,7 @@ def test_a_file_that_is_closed_is_left_alone(caplog: pytest.LogCaptureFixture) -
 
 def test_threads_and_asyncio_tasks_write_whole_lines() -> None:
     plugin, file = plain(siblings=1000)
-    together = threading.Barrier(4)
+    together = threading.Barrier(4, timeout=60)
 
     @task
     async def breathe() -> None:
@@ -240,7 +240,7 @@ def test_the_tree_is_drawn_while_it_grows_and_stays() -> None:
     @task
     def work() -> int:
         leaf(1)
-        end.wait()
+        assert end.wait(60)
         return 2
 
     with session(plugins=[ProgressPlugin(file=screen)]), ContextExecutor(ThreadPoolExecutor()) as pool:
@@ -325,7 +325,7 @@ def test_a_tall_tree_never_exceeds_the_terminal_while_it_is_live(monkeypatch: py
         for x in range(50):
             if x != 3:
                 leaf(x)
-        end.wait()
+        assert end.wait(60)
 
     with session(plugins=[ProgressPlugin(file=screen, siblings=100)]), ContextExecutor(ThreadPoolExecutor()) as pool:
         future = pool.submit(work)

@@ -162,11 +162,11 @@ def test_a_call_that_runs_is_shown_as_such() -> None:
     @task
     def work() -> None:
         started.set()
-        end.wait()
+        assert end.wait(60)
 
     with session(plugins=[tree]), ContextExecutor(ThreadPoolExecutor()) as pool:
         future = pool.submit(work)
-        started.wait()
+        assert started.wait(60)
         call = only(tree)
         assert call.state == "running"
         assert call.duration is None
@@ -344,7 +344,7 @@ def test_deep_recursion() -> None:
 
 def test_threads_and_asyncio_tasks_at_once() -> None:
     tree = CallTree()
-    together = threading.Barrier(4)
+    together = threading.Barrier(4, timeout=60)
 
     @task
     def leaf(x: int) -> int:

@@ -472,7 +472,7 @@ class TestOutside:
         assert await asyncio.gather(*visitors) == [True, True]
 
     def test_each_thread_has_its_own(self):
-        barrier = threading.Barrier(4)
+        barrier = threading.Barrier(4, timeout=60)
 
         def visit():
             with session() as mine:

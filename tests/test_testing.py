@@ -137,7 +137,7 @@ class TestRecordingHooks:
     def test_hears_many_threads_at_once(self):
         hooks = RecordingHooks()
         threads, calls = 8, 200
-        barrier = threading.Barrier(threads)
+        barrier = threading.Barrier(threads, timeout=60)
 
         def work():
             barrier.wait()
@@ -289,7 +289,7 @@ class TestInstantClock:
     def test_adds_up_the_sleeps_of_many_threads(self):
         clock = instant_clock()
         threads, naps = 8, 500
-        barrier = threading.Barrier(threads)
+        barrier = threading.Barrier(threads, timeout=60)
 
         def work():
             barrier.wait()
