@@ -238,7 +238,7 @@ class TestFlags:
     def test_what_is_neither_true_nor_false(self, project: Project) -> None:
         project.write("flow.py", "@workflow\ndef f(dry_run: bool): ...")
         assert "--dry-run: 'maybe' is not true or false" in project.run("run", "flow", "--dry-run=maybe").err
-        assert "'maybe' belongs to no parameter" in project.run("run", "flow", "--dry-run", "maybe").err
+        assert "--dry-run: 'maybe' is not true or false" in project.run("run", "flow", "--dry-run", "maybe").err
 
     def test_the_negation_takes_no_value(self, project: Project) -> None:
         project.write("flow.py", "@workflow\ndef f(loud: bool): ...")
@@ -457,3 +457,14 @@ class TestHelp:
     def test_a_workflow_without_parameters(self, project: Project) -> None:
         project.write("flow.py", "@workflow\ndef f(): ...")
         assert "parameters" not in project.run("run", "flow", "--help").out
+
+
+def test_a_flag_takes_none_or_says_what_a_word_behind_it_is_not(project: Project) -> None:
+    project.write(
+        "flags.py",
+        "from eagerly import workflow\n@workflow\ndef f(*, on: bool | None = True, off: bool = False) -> str:\n"
+        "    return repr((on, off))\n",
+    )
+    assert project.run("run", "flags.py:f", "--on", "none", "--off").out == "(None, True)\n"
+    assert "'maybe'" in (outcome := project.run("run", "flags.py:f", "--on", "maybe")).err
+    assert outcome.code == 2

@@ -161,3 +161,14 @@ def test_a_module_in_the_current_folder_is_found_without_its_help(project: Proje
         timeout=PATIENCE,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "found\n", "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_told_without_a_traceback(project: Project) -> None:
+    project.write("flows.py", "from eagerly import workflow\n@workflow\ndef answer() -> int:\n    return 42\n")
+    with Path("/dev/full").open("w") as full:
+        process = project.start("run", "flows.py:answer", stdout=full)
+        _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1
+    assert "the output cannot be written" in err
+    assert "Traceback" not in err

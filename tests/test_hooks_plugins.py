@@ -480,3 +480,15 @@ def test_pluggy_is_not_on_the_path_of_a_call():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.split("\n")[0] == "[] True"
+
+
+@pytest.mark.parametrize("parameters", [(), ("metadata", "result")], ids=["none", "arguments"])
+def test_a_hook_that_forgets_self_is_told_so(parameters):
+    namespace = {}
+    exec(f"def after_node_execute({', '.join(parameters)}): pass", namespace)
+    forgetful = type("Forgetful", (), {"after_node_execute": hook_impl(namespace["after_node_execute"])})
+
+    with pytest.raises(
+        PluginError, match=r"Forgetful\.after_node_execute has no `self`; write def after_node_execute\(self, \.\.\.\)"
+    ):
+        session(plugins=[forgetful()])

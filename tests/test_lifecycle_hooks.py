@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from eagerly import Settings, current_task, hook_impl, session, task
+from eagerly import Clock, Settings, current_task, hook_impl, session, task
 from eagerly.hooks._spec import HOOKS
 from eagerly.testing import RecordingHooks, instant_clock
 from kinds import Kind, TheirError, all_kinds
@@ -164,3 +164,63 @@ def test_hooks_do_not_run_on_behalf_of_the_call():
         Kind.SYNC.run(task(lambda: None))
 
     assert seen == [None, None]
+
+
+@all_kinds
+@pytest.mark.parametrize("timed", [False, True], ids=["untimed", "timed"])
+def test_what_a_strict_hook_raises_inside_a_body_is_no_failure_of_that_body(kind, timed):
+    if timed and kind.is_stream:
+        pytest.skip("streams take no timeout")
+    calls = []
+
+    def body():
+        calls.append(1)
+        current_task().report("event")
+
+    options = {"timeout": 60} if timed else {}
+    with session(plugins=[broken("on_event")], settings=Settings(strict_hooks=True)), pytest.raises(HookError):
+        kind.run(kind.make(body, retries=3, **options))
+
+    assert calls == [1]
+
+
+@all_kinds
+def test_what_a_strict_hook_raises_around_an_inner_task_makes_the_outer_one_not_try_again(kind):
+    class RefusesInner:
+        @hook_impl
+        def before_node_execute(self, metadata):
+            if metadata.name == "inner":
+                raise HookError
+
+    inner = task(lambda: None, name="inner")
+    calls = []
+
+    def body():
+        calls.append(1)
+        inner()
+
+    with session(plugins=[RefusesInner()], settings=Settings(strict_hooks=True)), pytest.raises(HookError):
+        kind.run(kind.make(body, retries=3))
+
+    assert calls == [1]
+
+
+@all_kinds
+def test_an_interruption_just_before_the_ending_is_told_leaves_an_ending(kind):
+    """Ctrl-C in the clock that measures the duration, after the body and before the first plugin hears of its end."""
+    hooks = RecordingHooks()
+    body_ended = []
+
+    def now():
+        if body_ended and body_ended.pop():
+            raise KeyboardInterrupt
+        return 0.0
+
+    def body():
+        body_ended.append(True)
+
+    with session(plugins=[hooks], clock=Clock(now=now)), pytest.raises(KeyboardInterrupt):
+        kind.run(kind.make(body))
+
+    hooks.verify()
+    assert hooks.names()[-2:] == ["on_node_cancel", "after_session_end"]

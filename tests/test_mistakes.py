@@ -131,15 +131,15 @@ MISTAKES = [
     (
         "task(rows, timeout=5)",
         OptionValueError,
-        "not supported for generator tasks, and rows is...bound the work on each item",
+        "not supported for generator tasks: ...rows is...bound the work on each item",
     ),
-    ("task(rows_async, timeout=5)", OptionValueError, "timeout=5 is not supported for generator tasks"),
+    ("task(rows_async, timeout=5)", OptionValueError, "Timeouts are not supported for generator tasks: timeout=5"),
     (
         "task(rows, cache=True)",
         OptionValueError,
-        "cache=True is not supported for generator tasks, and rows is...or return a list",
+        "Caching is not supported for generator tasks: cache=True, and rows is...or return a list",
     ),
-    ("task(cache=True)(rows_async)", OptionValueError, "cache=True is not supported for generator tasks"),
+    ("task(cache=True)(rows_async)", OptionValueError, "Caching is not supported for generator tasks: cache=True"),
     (
         'task(fetch, name="shop.fetch")',
         OptionValueError,

@@ -694,3 +694,24 @@ def open_files():
 
 def sessions_alive():
     return sum(isinstance(each, eagerly.SessionContext) for each in gc.get_objects())
+
+
+def test_clock_none_is_the_real_one_inside_a_session_with_another():
+    fake = instant_clock()
+    with session(clock=fake) as outer, session(clock=None) as inner:
+        assert outer.clock is fake
+        assert inner.clock is not fake
+        assert inner.clock.now is Clock().now
+
+
+def test_a_bad_setting_does_not_take_the_place_of_the_users_error(monkeypatch):
+    """Outside of a session, settings are looked up when a task fails; the failure is what counts."""
+    monkeypatch.setenv("EAGERLY_WRAP_ERROR", "1")
+
+    @task
+    def fail():
+        raise LookupError("theirs")
+
+    with pytest.raises(LookupError, match="theirs") as caught:
+        fail()
+    assert any("EAGERLY_WRAP_ERRORS" in note for note in caught.value.__notes__)

@@ -13,6 +13,7 @@ import inspect
 import math
 import operator
 import sys
+import types
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -666,3 +667,49 @@ def test_every_option_arrives(takes: Any) -> None:
 @pytest.mark.parametrize(("takes", "options"), [(session, SESSION_OPTIONS), (workflow, WORKFLOW_OPTIONS)])
 def test_the_options_that_messages_name_are_those_of_the_signature(takes: Any, options: Any) -> None:
     assert keywords_of(takes) == list(options)
+
+
+def test_the_two_methods_that_python_makes_class_methods_by_itself() -> None:
+    class Base:
+        made: list[str] = []  # noqa: RUF012 - shared on purpose
+
+        @task
+        def __init_subclass__(cls) -> None:
+            cls.made.append(cls.__name__)
+
+        @task
+        def __class_getitem__(cls, item: int) -> tuple[str, int]:
+            return cls.__name__, item
+
+    class Derived(Base): ...
+
+    assert Base.made == ["Derived"]
+    assert Derived[3] == ("Derived", 3)
+
+
+def test_a_coroutine_made_of_a_generator_is_awaited() -> None:
+    @task
+    @types.coroutine
+    def steps() -> Any:
+        yield
+        return 3
+
+    async def main() -> int:
+        return await steps()
+
+    assert isinstance(steps, AsyncTask)
+    assert asyncio.run(main()) == 3
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (property(lambda self: 1), "goes below @property"),
+        (functools.cached_property(lambda self: 1), "goes below @cached_property"),
+        ((number for number in ()), "is what calling one gave; leave out the parentheses"),
+    ],
+    ids=["property", "cached_property", "generator"],
+)
+def test_what_is_no_function_is_refused_with_the_fix(made: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=f"callable functions.*{message}"):
+        task(made)

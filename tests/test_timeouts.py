@@ -1072,3 +1072,14 @@ def test_a_call_at_exit_works() -> None:
         atexit.register(last)
     """)
     assert (ran.stdout.split("\n"), ran.stderr) == (["last words", "last words", ""], "")
+
+
+def test_what_interrupts_is_imported_before_there_is_a_thread_to_interrupt() -> None:
+    """An import that an interruption cuts short would leave a lock held, and block all others for ever."""
+    script = """
+        import sys
+        from eagerly import task
+        assert "ctypes" not in sys.modules
+        print(task(lambda: "ctypes" in sys.modules, timeout=60)())
+    """
+    assert run_script(script).stdout == "True\n"

@@ -25,7 +25,7 @@ from eagerly import (
     task,
     workflow,
 )
-from eagerly.errors import OptionTypeError, OptionValueError
+from eagerly.errors import EagerlyWarning, OptionTypeError, OptionValueError
 from eagerly.testing import RecordingHooks, instant_clock
 
 
@@ -532,3 +532,19 @@ class TestCalls:
 
         assert contextvars.copy_context().run(flow)
         assert current_session() is None
+
+
+def test_a_workflow_that_hands_back_a_coroutine_is_warned_about_once() -> None:
+    async def later() -> int:
+        return 3
+
+    @workflow
+    def hands_back() -> Any:
+        return later()
+
+    with pytest.warns(
+        EagerlyWarning, match=r"workflow 'hands_back' .* returned a coroutine.*out of reach of the session"
+    ) as caught:
+        assert asyncio.run(hands_back()) == 3
+    assert caught[0].filename == __file__
+    assert asyncio.run(hands_back()) == 3

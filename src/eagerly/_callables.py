@@ -44,6 +44,8 @@ def kind_of(func: Callable[..., Any]) -> Kind:
             return Kind.ASYNC_STREAM
         if inspect.iscoroutinefunction(candidate) or _is_marked(candidate):
             return Kind.ASYNC
+        if getattr(getattr(candidate, "__code__", None), "co_flags", 0) & inspect.CO_ITERABLE_COROUTINE:
+            return Kind.ASYNC  # made by types.coroutine
         if inspect.isgeneratorfunction(candidate):
             return Kind.STREAM
     return Kind.SYNC

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from eagerly._deadline import TimedBody
 from eagerly._metadata import TaskMetadata
 from eagerly._scope import OUTSIDE, SessionContext, here, open_session
-from eagerly.errors import OptionTypeError, TaskError
+from eagerly.errors import OptionTypeError, SettingsError, TaskError
+from eagerly.hooks._compile import is_from_hook
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -41,7 +42,6 @@ class TaskContext(TaskMetadata):
     _stop = False
     _timestamp: datetime | None = None
     _retries_told = 1
-    _hook_error: int | None = None
     _deadline: float | None = None
 
     ended: bool
@@ -90,11 +90,15 @@ class TaskContext(TaskMetadata):
 
     @property
     def timestamp(self) -> datetime:
-        """When the first attempt started: wall-clock time in UTC, reckoned back by the session's clock on first use."""
+        """When the first attempt started: wall-clock time in UTC, reckoned back when first asked for.
+
+        With a clock of your own, whose seconds may not be real ones: when it was first asked for.
+        """
         if self._timestamp is None:
             from datetime import UTC, datetime, timedelta
 
-            self._timestamp = datetime.now(UTC) - timedelta(seconds=self.elapsed)
+            real = self._session.now is time.perf_counter
+            self._timestamp = datetime.now(UTC) - timedelta(seconds=self.elapsed if real else 0.0)
         return self._timestamp
 
     @property
@@ -114,11 +118,7 @@ class TaskContext(TaskMetadata):
         if not isinstance(name, str):
             raise OptionTypeError(f"report() takes the name of the event and its data by keyword, not {name!r}")
         if (hook := self._session.hooks.on_event) is not None:
-            try:
-                hook(name, data, self)
-            except Exception as error:  # strict hooks: raised, but no failure of the user's function
-                self._hook_error = id(error)
-                raise
+            hook(name, data, self)
 
     def should_stop(self) -> bool:
         """Whether the body should end as soon as it can: its time, or that of a call around it, is up."""
@@ -154,10 +154,11 @@ class TaskContext(TaskMetadata):
 
     def succeed(self, result: Any) -> None:
         """The function has returned `result`; None for a stream that is exhausted."""
-        self.ended = True
         try:
             if (hook := self._session.hooks.after_node_execute) is not None:
-                hook(self, result)
+                hook(self, result)  # which notes that the call has ended
+            else:
+                self.ended = True
         finally:
             if self.attempt > 1:
                 self._end_retry(succeeded=True)
@@ -199,12 +200,12 @@ class TaskContext(TaskMetadata):
             if (hook := hooks.before_node_retry) is not None:
                 hook(self, self.attempt, error, delay)
             return delay
-        self.ended = True
         if (hook := hooks.on_node_error) is not None:
             hook(self, error)
+        else:
+            self.ended = True
         attempts = f"{self.attempt} attempt{'s' if self.attempt > 1 else ''}"
-        wrap = self._task.declaration.wrap_errors
-        if self._session.settings.wrap_errors if wrap is None else wrap:
+        if self._wraps_errors(error):
             raise self._task_error(error, attempts) from error
         _add_note(
             error, f"eagerly: task {self._task.declaration.name!r}", f"failed after {attempts} in {self.elapsed:.3g} s"
@@ -219,13 +220,14 @@ class TaskContext(TaskMetadata):
         """The call ends with neither a result nor an error, unless it has ended already."""
         if self.ended:
             return
-        self.ended = True
         try:
             if self.attempt > 1:
                 self._end_retry(succeeded=False)
         finally:
             if (hook := self._session.hooks.on_node_cancel) is not None:
                 hook(self, reason)
+            else:
+                self.ended = True
 
     def _end_retry(self, *, succeeded: bool) -> None:
         """Tell how the retry that was announced went, once."""
@@ -273,7 +275,8 @@ class TaskContext(TaskMetadata):
         return first
 
     def _for_one_attempt(self) -> TaskContext:
-        self._identify()  # before the copy: all attempts are one call
+        self._identify()  # before the copy, as all attempts are one call, with one id and one beginning
+        self.timestamp  # noqa: B018 - as above
         copy = object.__new__(TaskContext)
         for slot in TaskMetadata.__slots__:
             setattr(copy, slot, getattr(self, slot))
@@ -297,7 +300,7 @@ class TaskContext(TaskMetadata):
 
     def _delay_after(self, error: Exception) -> float | None:
         retry = self._task.declaration.retry
-        if retry is None or self._delivered or self._hook_error == id(error) or self.should_stop():
+        if retry is None or self._delivered or self.should_stop() or is_from_hook(error):
             return None
         if isinstance(error, TypeError) and not self._arguments_fit_what_is_shown():
             return None
@@ -306,6 +309,16 @@ class TaskContext(TaskMetadata):
         except Exception as problem:
             _add_note(error, "eagerly: not retried:", f"Retry(on=...) failed with {type(problem).__name__}: {problem}")
             return None
+
+    def _wraps_errors(self, error: Exception) -> bool:
+        wrap = self._task.declaration.wrap_errors
+        if wrap is not None:
+            return wrap
+        try:
+            return self._session.settings.wrap_errors
+        except SettingsError as problem:  # looked up outside of a session, where the user's error is what counts
+            _add_note(error, "eagerly: settings ignored:", str(problem))
+            return False
 
     def _task_error(self, error: Exception, attempts: str) -> TaskError:
         elapsed = self.elapsed

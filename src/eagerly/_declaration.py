@@ -28,8 +28,8 @@ DEFAULTS: Final[dict[str, Any]] = {
 """Every option of `task` with its default."""
 
 NOT_ON_STREAMS: Final = {
-    "timeout": "bound the work on each item instead, in a task of its own that the generator calls",
-    "cache": "cache the task that makes one item, or return a list",
+    "timeout": ("Timeouts are", "bound the work on each item instead, in a task of its own that the generator calls"),
+    "cache": ("Caching is", "cache the task that makes one item, or return a list"),
 }
 """The options that can have no effect on a generator function, and what to do instead."""
 
@@ -138,6 +138,17 @@ def check_callable(decorator: str, func: object) -> None:
         raise OptionTypeError(
             f"`@{decorator}` goes below @{kind}: write @{kind} first, and @{decorator} on the next line"
         )
+    if not callable(func) and hasattr(type(func), "__get__"):  # a property and its like
+        kind = type(func).__name__
+        raise OptionTypeError(
+            f"`@{decorator}` can only be applied to callable functions, and goes below @{kind}: write @{kind} first, "
+            f"@{decorator} on the next line"
+        )
+    if inspect.isawaitable(func) or inspect.isgenerator(func) or inspect.isasyncgen(func):
+        raise OptionTypeError(
+            f"`@{decorator}` can only be applied to callable functions, and {func!r} is what calling one gave; "
+            f"leave out the parentheses of the call: {decorator}({getattr(func, '__name__', 'function')})"
+        )
     if not callable(func):
         raise OptionTypeError(
             f"`@{decorator}` can only be applied to callable functions, not to {func!r}; options are keywords: "
@@ -146,9 +157,9 @@ def check_callable(decorator: str, func: object) -> None:
 
 
 def unsupported_on_streams(option: str, value: object, name: str) -> OptionValueError:
+    what, instead = NOT_ON_STREAMS[option]
     return OptionValueError(
-        f"{option}={value!r} is not supported for generator tasks, and {name} is a generator function; "
-        f"{NOT_ON_STREAMS[option]}"
+        f"{what} not supported for generator tasks: {option}={value!r}, and {name} is a generator function; {instead}"
     )
 
 

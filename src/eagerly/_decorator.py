@@ -85,7 +85,8 @@ def task(
     Use it as ``@task``, ``@task(...)``, ``task(fn)`` or ``task(fn, ...)`` on functions, methods, class and static
     methods (in either order), lambdas, partials, callable instances and builtins. The kind of the function decides
     what comes out: `SyncTask`, `AsyncTask`, `SyncTaskStream` (generator functions) or `AsyncTaskStream` (async
-    generator functions). Calling it runs it at once and returns its value.
+    generator functions). Calling it runs it at once and returns its value. Put ``@task`` above ``@classmethod``: from
+    Python 3.13 on the other order gives a bound method of the task, which is called alike but has no ``options``.
 
     Args:
         func: The function, when used without parentheses.

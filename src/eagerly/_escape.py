@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from eagerly._declaration import Declaration
 from eagerly._warnings import warn
 
 __all__ = ["ESCAPING", "warn_escaped"]
@@ -13,24 +12,32 @@ __all__ = ["ESCAPING", "warn_escaped"]
 ESCAPING: Final = frozenset({CoroutineType, GeneratorType, AsyncGeneratorType})
 
 
-def warn_escaped(declaration: Declaration, result: Any) -> None:
-    """A plain function has handed back something that has not run yet, out of reach of everything a task does."""
-    if declaration.warned_escaped:
+class MayBeEscaped(Protocol):
+    """What remembers that the warning has been given."""
+
+    name: str
+    warned_escaped: bool
+
+
+def warn_escaped(decorated: MayBeEscaped, decorator: str, result: Any) -> None:
+    """Warn, once for each `decorated`, that its function has handed back `result`, which has not run yet."""
+    if decorated.warned_escaped:
         return
-    declaration.warned_escaped = True
+    decorated.warned_escaped = True
     what, fix = _ESCAPED[type(result).__name__]
     warn(
-        f"task {declaration.name!r} is a plain function that returned {what}: what runs in it is out of reach of "
-        f"retries, timeouts and hooks. {fix}"
+        f"{decorator} {decorated.name!r} is a plain function that returned {what}: what runs in it is out of reach "
+        f"of {_OUT_OF_REACH[decorator]}. {fix} If a decorator hides what the function is, put @{decorator} "
+        "directly on it, below that decorator"
     )
 
 
-_DECORATOR: Final = "If a decorator hides what the function is, put @task directly on it, below that decorator"
+_OUT_OF_REACH: Final = {"task": "retries, timeouts and hooks", "workflow": "the session, which has been left"}
 _ESCAPED: Final = {
     "coroutine": (
         "a coroutine",
-        f"Declare it with `async def` and await the call inside. {_DECORATOR}, or use inspect.markcoroutinefunction",
+        "Declare it with `async def` and await the call inside, or mark it with inspect.markcoroutinefunction.",
     ),
-    "generator": ("a generator", f"Write the `yield` in the task itself, or return a list. {_DECORATOR}"),
-    "async_generator": ("an async generator", f"Write the `yield` in the task itself. {_DECORATOR}"),
+    "generator": ("a generator", "Write the `yield` in the task itself, or return a list."),
+    "async_generator": ("an async generator", "Write the `yield` in the task itself."),
 }

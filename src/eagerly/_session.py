@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Never, NoReturn
 
-from eagerly._clock import Clock
+from eagerly._clock import SYSTEM_CLOCK, Clock
 from eagerly._needs_call import needs_call
 from eagerly._options import refuse_unknown
 from eagerly._scope import OUTSIDE, SessionContext, here, open_session, without_closed
@@ -29,7 +29,7 @@ class Session:
     __slots__ = ("_context", "_opened_at", "_token", "clock", "name", "plugins", "settings")
 
     def __init__(
-        self, plugins: tuple[object, ...], settings: Settings | None, clock: Clock | UnsetType, name: str | None
+        self, plugins: tuple[object, ...], settings: Settings | None, clock: Clock | UnsetType | None, name: str | None
     ) -> None:
         self._context: SessionContext | None = None
         self._opened_at = ""
@@ -85,7 +85,7 @@ class Session:
         return SessionContext(
             outer=scope,
             name=self.name,
-            clock=outer.clock if self.clock is UNSET else self.clock,
+            clock=outer.clock if self.clock is UNSET else self.clock or SYSTEM_CLOCK,
             plugins=plugins,
             hooks=outer.hooks if same else compile_hooks(plugins, strict=settings.strict_hooks),
             settings=settings,
@@ -128,7 +128,7 @@ def session(
     *args: Never,
     plugins: Iterable[object] = (),
     settings: Settings | None = None,
-    clock: Clock | UnsetType = UNSET,
+    clock: Clock | UnsetType | None = UNSET,
     name: str | None = None,
     **unknown: Never,
 ) -> Session:
@@ -141,6 +141,7 @@ def session(
         plugins: Objects with methods marked `hook_impl`, which observe the calls made in this session.
         settings: What to set differently; see `Settings`.
         clock: How to tell the time and how to wait between attempts; see `Clock` and `eagerly.testing.instant_clock`.
+            None: the real clock, whatever the session around has.
         name: A name for people.
 
     Raises:
@@ -174,7 +175,7 @@ def session(
         raise OptionTypeError(
             f"session(settings=...) takes a Settings, not {settings!r}; write settings=Settings(strict_hooks=True)"
         )
-    if clock is not UNSET and not isinstance(clock, Clock):
+    if clock is not UNSET and clock is not None and not isinstance(clock, Clock):
         raise OptionTypeError(f"session(clock=...) takes a Clock, not {clock!r}; {_clock_hint(clock)}")
     if name is not None and not isinstance(name, str):
         raise OptionTypeError(f"session(name=...) takes a string, not {name!r}")
@@ -202,7 +203,7 @@ def _clock_hint(value: object) -> str:
         return f"write clock={name}()"
     if callable(value):  # pyright: ignore[reportUnknownArgumentType]  # whatever class it may be
         return f"write clock=Clock(now={name or '...'})"
-    return "leave it out for the clock of the session around it, or write clock=Clock() for the real one"
+    return "leave it out for the clock of the session around it, or write clock=None for the real one"
 
 
 def _without_repeats(plugins: tuple[object, ...]) -> tuple[object, ...]:

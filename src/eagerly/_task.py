@@ -163,6 +163,12 @@ class Task(LooksLikeFunction, Generic[P, R]):
         _put(bound, "bind", MethodType(self.bind, instance))
         return bound
 
+    def __set_name__(self, owner: type, name: str) -> None:
+        # Two methods that Python makes class methods by themselves, if they are plain functions.
+        if name in ("__init_subclass__", "__class_getitem__") and self.declaration.wrapper is None:
+            of_class: Any = classmethod
+            setattr(owner, name, of_class(self))
+
     def __setattr__(self, name: str, value: Any) -> None:
         if hasattr(type(self), name):
             hint = f"; write task.options({name}={value!r}) for a changed copy" if name in DEFAULTS else ""

@@ -50,7 +50,7 @@ class SyncTask(Task[P, R]):
                 else:
                     _leave(token)
                     if type(result) in ESCAPING:
-                        warn_escaped(self.declaration, result)
+                        warn_escaped(self.declaration, "task", result)
                     call.succeed(result)
                     return result  # type: ignore[no-any-return]  # it gives Any
                 call.clock.sleep(delay)

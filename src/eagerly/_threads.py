@@ -86,6 +86,7 @@ class _Helper:
     __slots__ = ("_job", "_wake", "thread")
 
     def __init__(self) -> None:
+        _load_ctypes()
         self._job: Job | None = None
         self._wake = threading.Lock()
         self._wake.acquire()
@@ -148,19 +149,38 @@ def start_on_helper(job: Job) -> threading.Thread:
     return helper.thread
 
 
+_raise_in_thread: Callable[[int | None], object] | None = None
+"""Makes `StopRequested` pending in the thread of that ident. None before the first helper thread exists, and where
+Python was built without libffi."""
+
+
+def _load_ctypes() -> None:
+    """Find what interrupts a thread, before there is one that could be interrupted.
+
+    An import that an interruption cuts short would leave the module's lock held, and block all others for ever.
+    """
+    global _raise_in_thread
+    if _raise_in_thread is None:
+        with contextlib.suppress(ImportError):
+            import ctypes
+
+            set_async_exc = ctypes.pythonapi.PyThreadState_SetAsyncExc
+            set_async_exc.argtypes = (ctypes.c_ulong, ctypes.py_object)
+            _raise_in_thread = lambda ident: set_async_exc(ident, StopRequested)  # noqa: E731 - one line, named above
+
+
 def _interrupt(thread: threading.Thread) -> None:
-    """Make `StopRequested` appear at the next bytecode of `thread`; a blocking C call has to return first."""
+    """Make `StopRequested` appear at the next bytecode of `thread`; a blocking C call has to return first.
+
+    Where that is impossible the body is asked to stop, and no more.
+    """
     if sys.version_info < (3, 12) and (sys.gettrace() is not None or sys.getprofile() is not None):
         # Under a debugger, profiler or coverage, CPython 3.11 would spin in every other thread until this one is
-        # interrupted, which a blocking C call puts off. The body is asked to stop, and no more.
+        # interrupted, which a blocking C call puts off.
         return
-    try:
-        import ctypes
-    except ImportError:  # built without libffi: the body is asked to stop, and no more
-        return
-    assert thread.ident is not None
-    with _starting:
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(StopRequested))
+    if _raise_in_thread is not None:
+        with _starting:
+            _raise_in_thread(thread.ident)
 
 
 def _after_fork() -> None:

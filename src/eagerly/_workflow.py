@@ -19,6 +19,7 @@ from typing import (
 
 from eagerly._callables import AdvisingName, Kind, callable_name, kind_of, renamed, signature_of
 from eagerly._declaration import check_callable, description_of
+from eagerly._escape import ESCAPING, warn_escaped
 from eagerly._names import plain_name
 from eagerly._options import refuse_unknown
 from eagerly._pickling import reduce_decorated
@@ -59,6 +60,7 @@ class Workflow(LooksLikeFunction, Generic[P, R]):
         self.name = callable_name(func) if name is None else plain_name("workflow(name=...)", name)
         self.description = description_of("workflow", description, func)
         self._signature = signature_of("workflow", func)
+        self.warned_escaped = False
         self._resemble(func)
 
     @property
@@ -96,7 +98,10 @@ class SyncWorkflow(Workflow[P, R]):
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         with session(name=self.name):
-            return self.func(*args, **kwargs)  # type: ignore[no-any-return]  # it gives Any
+            result = self.func(*args, **kwargs)
+            if type(result) in ESCAPING:
+                warn_escaped(self, "workflow", result)
+            return result  # type: ignore[no-any-return]  # it gives Any
 
     if TYPE_CHECKING:
         # Workflows looked up on the class, methods, static methods; see `eagerly._tasks` for `self`.

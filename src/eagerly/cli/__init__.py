@@ -67,13 +67,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         code = _obey(words)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except KeyboardInterrupt:
         _complain("interrupted")
         return INTERRUPTED
     except BrokenPipeError:
         _forget_stdout()
         return PIPE_CLOSED
+    except OSError as error:  # a full disk: what a workflow raises does not come this far
+        _forget_stdout()
+        _complain(f"error: the output cannot be written: {error}")
+        return FAILED
     except CommandEnd as end:
         return end.code
     except ModuleFailedError as error:

@@ -137,7 +137,7 @@ class _Reader:
                 self._parser.error(f"argument {option}: takes no value; write {parameter.option}={value}")
             value = implied
         elif parameter is not None and parameter.is_flag and value is None:
-            value = words.pop() if words and words[-1].lower() in TRUTH else "true"
+            value = words.pop() if words and self._is_of_flag(words[-1]) else "true"
         elif parameter is None and self._others is None:
             self._refuse(option)
         elif value is None:
@@ -151,6 +151,10 @@ class _Reader:
             self._given_to_others[option[2:].replace("-", "_")] = value
         else:
             self._given.setdefault(parameter.name, []).append(value)
+
+    def _is_of_flag(self, word: str) -> bool:
+        """Whether the word behind a flag is its value: true, false, nothing, or one that fits nowhere else."""
+        return word.lower() in (*TRUTH, "none", "null") or not (word.startswith("-") or self._by_place)
 
     def _refuse(self, option: str) -> NoReturn:
         known = [name for name, (each, _) in self._options.items() if name == each.option and not each.problem]

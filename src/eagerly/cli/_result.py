@@ -18,11 +18,14 @@ def write_result(result: Any) -> None:
     if result is None:
         return
     text = f"{_laid_out(result)}\n"
+    if sys.stdout is None:  # closed by whoever started this process
+        return
     try:
         sys.stdout.write(text)
     except UnicodeEncodeError:
         encoding = sys.stdout.encoding
         sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    sys.stdout.flush()  # a full disk shows here, and not when the interpreter has gone
 
 
 def _laid_out(result: object) -> str:

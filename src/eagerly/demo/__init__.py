@@ -43,7 +43,8 @@ def main(*, out: TextIO | None = None) -> int:
         print("\nInterrupted.", file=to)
         return INTERRUPTED
     finally:
-        print(_what_ran(tree, to), remark, sep="", file=to)
+        if next(iter(tree.walk()), None) is not None:
+            print(_what_ran(tree, to), remark, sep="", file=to)
     return 0
 
 

@@ -6,6 +6,7 @@ moment's own values, computes only the facts that some implementation asked for,
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Callable, Sequence
 from types import MethodType
@@ -30,11 +31,13 @@ class _Moment(NamedTuple):
 
     Attributes:
         given: Its parameters. The first, `call`, is the call, which is its own metadata and reporter.
+        ending: Whether this is the end of the call.
         mid_life: Whether the call is still to end. If such a hook raises (Ctrl-C, strict hooks), that is its end.
     """
 
     given: tuple[str, ...]
     mid_life: bool = False
+    ending: bool = False
 
 
 MOMENTS: Final[dict[str, _Moment]] = {
@@ -42,10 +45,10 @@ MOMENTS: Final[dict[str, _Moment]] = {
     "before_node_execute": _Moment(("call",), mid_life=True),
     "node_iteration": _Moment(("call", "index", "item"), mid_life=True),
     "before_node_retry": _Moment(("call", "attempt", "error", "delay"), mid_life=True),
-    "after_node_execute": _Moment(("call", "result")),
+    "after_node_execute": _Moment(("call", "result"), ending=True),
     "after_node_retry": _Moment(("call", "attempt", "succeeded")),
-    "on_node_error": _Moment(("call", "error")),
-    "on_node_cancel": _Moment(("call", "reason")),
+    "on_node_error": _Moment(("call", "error"), ending=True),
+    "on_node_cancel": _Moment(("call", "reason"), ending=True),
     "on_event": _Moment(("name", "data", "metadata")),
     "after_session_end": _Moment(("session_id", "duration")),
 }
@@ -222,10 +225,12 @@ def _compile(hook: str, implementations: Sequence[pluggy.HookImpl], strict: bool
     (Ctrl-C) is raised, when every implementation has been called.
     """
     moment = MOMENTS[hook]
-    namespace: dict[str, Any] = {"failed": _hook_failed}
+    namespace: dict[str, Any] = {"failed": _hook_failed, "mark": _mark_as_from_hook}
     lines = ["first = None"]
     if "duration" not in moment.given and any("duration" in each.argnames for each in implementations):
         lines.append("duration = call.elapsed")
+    if moment.ending:
+        lines.append("call.ended = True")  # here, as what interrupts the line above must still find a call to end
     for number, implementation in enumerate(implementations):
         namespace[f"run_{number}"] = implementation.function
         namespace[f"plugin_{number}"] = implementation.plugin.plugin  # type: ignore[attr-defined]  # a _Marked
@@ -238,7 +243,7 @@ def _compile(hook: str, implementations: Sequence[pluggy.HookImpl], strict: bool
             lines += ["except Exception as error_:", f"    {log}"]
         lines += ["except BaseException as error_:", "    if first is None:", "        first = error_", "    else:"]
         lines += [f"        {log}"]
-    lines += ["if first is not None:", "    try:", "        raise first", "    finally:", "        first = None"]
+    lines += ["if first is not None:", "    try:", "        raise mark(first)", "    finally:", "        first = None"]
     if moment.mid_life:
         lines = [
             "try:",
@@ -249,6 +254,17 @@ def _compile(hook: str, implementations: Sequence[pluggy.HookImpl], strict: bool
         ]
     exec("\n".join([f"def {hook}({', '.join(moment.given)}):", *_indented(lines)]), namespace)
     return namespace[hook]  # type: ignore[no-any-return]  # exec gives Any
+
+
+def _mark_as_from_hook(error: BaseException) -> BaseException:
+    with contextlib.suppress(Exception):  # a class of errors may refuse attributes
+        error._eagerly_hook = True  # type: ignore[attr-defined]  # for is_from_hook
+    return error
+
+
+def is_from_hook(error: BaseException) -> bool:
+    """Whether a hook raised it: it may pass through a body on its way, but is no failure of that function."""
+    return getattr(error, "_eagerly_hook", False)
 
 
 def _indented(lines: list[str]) -> list[str]:

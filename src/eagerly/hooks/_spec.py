@@ -140,7 +140,10 @@ class EagerlySpec:
 
     @hook_spec
     def after_session_end(self, session_id: UUID, duration: float) -> None:
-        """A session has been left, whether by its end or by an exception. The last hook of a session.
+        """A session has been left, whether by its end or by an exception.
+
+        The last hook of a session, except for those of calls that outlive it: a stream that is still open, or a call in
+        another thread or asyncio task. They fire when they happen, and each such call still gets its one ending.
 
         Args:
             session_id: As in `before_session_start`.
