@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 
 import eagerly
-from eagerly import task
+from eagerly import Clock, task
 
 __all__ = [
     "ASYNC_KINDS",
     "KINDS",
+    "NO_SLEEP",
     "STREAM_KINDS",
     "TheirError",
     "all_kinds",
@@ -111,6 +112,13 @@ def drive(coroutine: Any) -> Any:
         return stop.value
     raise AssertionError("it waits for something")
 
+
+async def _async_no_sleep(seconds: float) -> None:
+    """For `drive`: waits for nothing."""
+
+
+NO_SLEEP = Clock(sleep=lambda seconds: None, async_sleep=_async_no_sleep)
+"""A clock that does not wait and remembers nothing, where `instant_clock` would remember each sleep."""
 
 KINDS = tuple(Kind)
 ASYNC_KINDS = tuple(kind for kind in Kind if kind.is_async)

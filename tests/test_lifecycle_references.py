@@ -13,9 +13,9 @@ import weakref
 
 import pytest
 
-from eagerly import Clock, hook_impl, session, task
+from eagerly import hook_impl, session, task
 from eagerly.errors import TaskError
-from kinds import Kind, TheirError, all_kinds, drive
+from kinds import NO_SLEEP, Kind, TheirError, all_kinds, drive
 
 
 class Thing:
@@ -72,13 +72,6 @@ def place(request):
 def run(kind: Kind, task, *args, **kwargs):
     """As `Kind.run`, without an event loop, whose own cycles would be in the way."""
     return drive(kind.arun(task, *args, **kwargs)) if kind.is_async else kind.run(task, *args, **kwargs)
-
-
-async def no_sleep(_):
-    """For `run`, where no event loop is."""
-
-
-NO_SLEEP = Clock(sleep=lambda _: None, async_sleep=no_sleep)
 
 
 @all_kinds

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 import eagerly
-from eagerly import Clock, hook_impl, session, task
-from kinds import Kind, TheirError, all_kinds
+from eagerly import hook_impl, session, task
+from kinds import NO_SLEEP, Kind, TheirError, all_kinds
 
 
 class Listener:
@@ -56,14 +56,10 @@ def sometimes_failing(number: int) -> bytes:
     return b"x" * 1_000
 
 
-async def _no_sleep(_: float) -> None:
-    pass
-
-
 def measured(kind: Kind, times: int, listening: bool) -> int:
     """Bytes that are allocated after so many calls and were not before, the garbage collector being off."""
     working = kind.make(sometimes_failing, retries=1)
-    with session(plugins=[Listener()] if listening else [], clock=Clock(sleep=lambda _: None, async_sleep=_no_sleep)):
+    with session(plugins=[Listener()] if listening else [], clock=NO_SLEEP):
         call_often(kind, working, 200)  # caches fill, modules are imported
         gc.collect()
         gc.disable()
@@ -113,7 +109,7 @@ def test_ten_thousand_half_consumed_streams_leave_memory_flat():
 A_MILLION = """
 import resource
 from test_memory import call_often, sometimes_failing
-from kinds import Kind
+from kinds import NO_SLEEP, Kind
 
 kind = Kind({kind!r})
 working = kind.make(sometimes_failing)
