@@ -7,16 +7,24 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import importlib
 import itertools
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
 from eagerly.errors import StopRequested
 
 __all__ = ["Job", "abandoned", "abandoned_bodies", "start_on_helper", "without_own_frame"]
+
+IMPORT_GRACE: Final = 0.05
+"""Seconds that a body whose time is up gets to finish an import before it is given up without an interruption."""
+
+LATE: Final = ("logging", "random", "tomllib", "uuid")
+"""What this library itself imports no earlier than in a call."""
 
 MAX_IDLE: Final = 16
 """How many helper threads are kept for reuse; those above it end with their job."""
@@ -86,7 +94,7 @@ class _Helper:
     __slots__ = ("_job", "_wake", "thread")
 
     def __init__(self) -> None:
-        _load_ctypes()
+        _prepare()
         self._job: Job | None = None
         self._wake = threading.Lock()
         self._wake.acquire()
@@ -154,19 +162,26 @@ _raise_in_thread: Callable[[int | None], object] | None = None
 Python was built without libffi."""
 
 
-def _load_ctypes() -> None:
-    """Find what interrupts a thread, before there is one that could be interrupted.
+def _prepare() -> None:
+    """Import what a call may import late, and what interrupts a thread, before there is one that could be interrupted.
 
-    An import that an interruption cuts short would leave the module's lock held, and block all others for ever.
+    An import that is cut short may leave its module locked, and then it would block all others for ever.
     """
     global _raise_in_thread
-    if _raise_in_thread is None:
-        with contextlib.suppress(ImportError):
-            import ctypes
+    if _raise_in_thread is not None:
+        return
+    for name in LATE:
+        importlib.import_module(name)
+    with contextlib.suppress(ImportError):
+        import ctypes
 
-            set_async_exc = ctypes.pythonapi.PyThreadState_SetAsyncExc
-            set_async_exc.argtypes = (ctypes.c_ulong, ctypes.py_object)
-            _raise_in_thread = lambda ident: set_async_exc(ident, StopRequested)  # noqa: E731 - one line, named above
+        set_async_exc = ctypes.pythonapi.PyThreadState_SetAsyncExc
+        set_async_exc.argtypes = (ctypes.c_ulong, ctypes.py_object)
+
+        def raise_in_thread(ident: int | None) -> object:
+            return set_async_exc(ident, StopRequested)
+
+        _raise_in_thread = raise_in_thread
 
 
 def _interrupt(thread: threading.Thread) -> None:
@@ -178,9 +193,25 @@ def _interrupt(thread: threading.Thread) -> None:
         # Under a debugger, profiler or coverage, CPython 3.11 would spin in every other thread until this one is
         # interrupted, which a blocking C call puts off.
         return
-    if _raise_in_thread is not None:
-        with _starting:
-            _raise_in_thread(thread.ident)
+    if _raise_in_thread is None:
+        return
+    end = time.monotonic() + IMPORT_GRACE
+    while _is_importing(thread):
+        if time.monotonic() > end:
+            return
+        time.sleep(0.001)
+    with _starting:
+        _raise_in_thread(thread.ident)
+
+
+def _is_importing(thread: threading.Thread) -> bool:
+    """Whether `thread` is in the middle of an import; cut short, that may leave a module locked for everybody."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    while frame is not None:
+        if frame.f_globals.get("__name__") == "importlib._bootstrap":
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _after_fork() -> None:
