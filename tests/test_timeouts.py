@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import contextvars
 import gc
+import importlib
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import sys
 import textwrap
 import threading
 import time
+import types
 import warnings
 import weakref
 from collections.abc import Iterator
@@ -1089,3 +1091,24 @@ def test_what_interrupts_is_imported_before_there_is_a_thread_to_interrupt() -> 
         print(task(lambda: "ctypes" in sys.modules, timeout=60)())
     """
     assert run_script(script).stdout == "True\n"
+
+
+def test_an_import_is_not_cut_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body whose time is up in the middle of an import finishes that: others may be waiting for the module."""
+    gate = types.ModuleType("gate_of_slow_module")
+    gate.entered, gate.release = threading.Event(), threading.Event()  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "gate_of_slow_module", gate)
+    source = "import gate_of_slow_module as gate\ngate.entered.set()\ngate.release.wait(60)\ncomplete = True\n"
+    (tmp_path / "slow_module_of_a_test.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    @task(timeout=0.2)
+    def load() -> None:
+        importlib.import_module("slow_module_of_a_test")
+
+    with pytest.warns(EagerlyWarning, match="abandoned"), pytest.raises(TaskTimeoutError):
+        load()
+    assert gate.entered.is_set()
+    gate.release.set()
+    wait_until(lambda: abandoned_bodies() == 0)
+    assert sys.modules.pop("slow_module_of_a_test").complete
