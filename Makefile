@@ -1,58 +1,60 @@
-# Everything runs in .venv, made with the standard venv and pip. PYTHON chooses the interpreter: make test PYTHON=python3.13
+# Everything runs in .venv, made with the standard venv and pip. Another interpreter, another folder:
+# make test PYTHON=python3.13 VENV=.venv-3.13
 PYTHON ?= python3
-BIN := .venv/bin
+VENV ?= .venv
+BIN := $(VENV)/bin
 
 .PHONY: demo test test-slow coverage lint types bench docs clean
 
-demo: .venv/installed
+demo: $(VENV)/installed
 	$(BIN)/eagerly demo
 
-test: .venv/test
+test: $(VENV)/test
 	$(BIN)/python -m pytest
 
-test-slow: .venv/test
+test-slow: $(VENV)/test
 	$(BIN)/python -m pytest -m slow
 
-coverage: .venv/test
+coverage: $(VENV)/test
 	$(BIN)/python -m coverage erase
 	$(BIN)/python -m coverage run -m pytest
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report --show-missing --skip-covered
 
-lint: .venv/lint
+lint: $(VENV)/lint
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 
-types: .venv/lint .venv/test
+types: $(VENV)/lint $(VENV)/test
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-bench: .venv/bench
+bench: $(VENV)/bench
 	$(BIN)/python -m benchmarks
 
-docs: .venv/test
+docs: $(VENV)/test
 	$(BIN)/python docs/generate.py
 
 clean:
-	rm -rf .venv
+	rm -rf $(VENV)
 
-.venv/pip:
-	$(PYTHON) -m venv .venv
+$(VENV)/pip:
+	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	touch $@
 
-.venv/installed: .venv/pip pyproject.toml
+$(VENV)/installed: $(VENV)/pip pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 
-.venv/test: .venv/installed
+$(VENV)/test: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --group test
 	touch $@
 
-.venv/lint: .venv/installed
+$(VENV)/lint: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --group lint
 	touch $@
 
-.venv/bench: .venv/installed
+$(VENV)/bench: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --group bench
 	touch $@

@@ -80,8 +80,9 @@ def run_sync(timed: TimedBody) -> Any:
         in_time = _wait(job.ready, timed)
     except BaseException:
         timed.attempt.request_stop()
-        if thread is not None:
-            job.give_up(thread)
+        if thread is not None and job.give_up(thread):
+            # Ctrl-C ends programs: a body that is printing gets the time to let go of the lock of stdout.
+            job.ready.acquire(timeout=GRACE)
         raise
     if not in_time:
         timed.attempt.request_stop()
