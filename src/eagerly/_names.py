@@ -22,7 +22,6 @@ class NameTemplate:
     Args:
         text: The template.
         parameters: The names that placeholders may use, besides ``map_index``.
-        option: How the option is called in messages.
 
     Raises:
         OptionTypeError: `text` is not a string.
@@ -36,7 +35,8 @@ class NameTemplate:
     text: str
     """The template; the name itself where there are no fields."""
 
-    def __init__(self, text: str, parameters: Collection[str], *, option: str = "task(name=...)") -> None:
+    def __init__(self, text: str, parameters: Collection[str]) -> None:
+        option = "task(name=...)"
         pieces = list(_pieces(option, _check_name(option, text)))
         for literal, _ in pieces:
             _refuse_period(option, text, literal)

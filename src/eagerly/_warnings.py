@@ -13,9 +13,9 @@ __all__ = ["user_frame", "warn"]
 _PACKAGE = __name__.partition(".")[0]
 
 
-def warn(message: str, category: type[Warning] = EagerlyWarning) -> None:
-    """Warn at the nearest caller outside this package."""
-    warnings.warn(message, category, stacklevel=user_frame()[1])
+def warn(message: str) -> None:
+    """Give an `EagerlyWarning` at the nearest caller outside this package."""
+    warnings.warn(message, EagerlyWarning, stacklevel=user_frame()[1])
 
 
 def user_frame() -> tuple[FrameType | None, int]:
