@@ -6,14 +6,22 @@ What the user's function raises is never wrapped unless ``wrap_errors=True`` ask
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eagerly._metadata import TaskMetadata
 
 __all__ = [
+    "CacheError",
+    "CacheRecursionError",
+    "CorruptEntryError",
+    "DatasetError",
+    "DatasetFormatError",
+    "DatasetKeyError",
+    "DatasetNotFoundError",
     "EagerlyError",
     "EagerlyWarning",
+    "MissingExtraError",
     "OptionTypeError",
     "OptionValueError",
     "PluginError",
@@ -22,6 +30,8 @@ __all__ = [
     "StopRequested",
     "TaskError",
     "TaskTimeoutError",
+    "UnkeyableArgument",
+    "UntrustedEntryError",
     "WorkflowNotFoundError",
 ]
 
@@ -91,6 +101,70 @@ class TaskTimeoutError(EagerlyError, TimeoutError):
         return _rebuild, (type(self), str(self), vars(self))
 
 
+class MissingExtraError(EagerlyError, ImportError):
+    """Something needs a package that is not installed; the message has the command that installs it."""
+
+
+class CacheError(EagerlyError, RuntimeError):
+    """A cache store could not do what it was asked to. Out of a task's call it never comes: there it is a miss."""
+
+
+class CorruptEntryError(CacheError):
+    """A stored entry is not what was written: cut short, altered, of another format, or no entry at all."""
+
+
+class UntrustedEntryError(CacheError):
+    """A stored entry may have been written by somebody else, and is not unpickled; the message says why."""
+
+
+class CacheRecursionError(CacheError, RecursionError):
+    """Computing a cached result asked for that very result."""
+
+
+class UnkeyableArgument(EagerlyError, TypeError):  # noqa: N818 - it names the thing at fault
+    """An argument of a cached task cannot become part of a key; the message has its path and the ways out.
+
+    Attributes:
+        path: Where it was found, for example ``argument 'conn' -> .lock``.
+    """
+
+    def __init__(self, message: str, *, path: str = "") -> None:
+        super().__init__(message)
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), str(self), vars(self))
+
+
+class DatasetError(EagerlyError, RuntimeError):
+    """A dataset could not be saved or loaded.
+
+    Attributes:
+        key: The key of the dataset.
+        result: What was to be saved, so that it is not lost; None if nothing was.
+    """
+
+    def __init__(self, message: str, *, key: str = "", result: Any = None) -> None:
+        super().__init__(message)
+        self.key = key
+        self.result = result
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), str(self), vars(self))
+
+
+class DatasetKeyError(DatasetError, ValueError):
+    """A key cannot be one: it leads out of the store, or was written by another call of this session."""
+
+
+class DatasetNotFoundError(DatasetError, FileNotFoundError):
+    """There is no such dataset, or no such version of it; the message names the nearest that there are."""
+
+
+class DatasetFormatError(DatasetError, TypeError):
+    """A format does not exist or does not fit the value; the message lists what fits."""
+
+
 class StopRequested(BaseException):
     """Raised *inside* a task's body to end it: its timeout has passed and the caller is gone.
 
@@ -103,7 +177,10 @@ class EagerlyWarning(UserWarning):
 
 
 def _rebuild(cls: type[EagerlyError], message: str, state: dict[str, object]) -> EagerlyError:
-    error = cls.__new__(cls, message)
+    builtin: type = cls  # the one whose memory layout it has: the first with a __new__ that admits it
+    while isinstance(builtin.__base__, type) and "__module__" in vars(builtin):
+        builtin = builtin.__base__
+    error: EagerlyError = builtin.__new__(cls, message)
     error.args = (message,)
     vars(error).update(state)
     return error

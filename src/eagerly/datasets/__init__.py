@@ -1,0 +1,1 @@
+"""Datasets: results saved under names that people choose, in formats that other programs read."""
