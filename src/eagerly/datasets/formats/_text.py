@@ -1,0 +1,103 @@
+"""Text, with its line ends as they are."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Mapping
+from typing import Any, BinaryIO
+
+from eagerly.datasets.formats._format import Format, ItemWriter, check_options, reading
+from eagerly.datasets.formats._library import describe
+from eagerly.errors import DatasetFormatError
+
+__all__ = ["TextEncoder", "TextFormat"]
+
+
+class TextFormat(Format):
+    """A str in UTF-8. No line end is changed, no byte-order mark added or taken away.
+
+    A stream's items are lines: each gets a line end unless it has one. ``return_type=list`` gives the lines back,
+    without their ends.
+
+    Options:
+        encoding: Any that Python knows; ``"utf-8"`` unless given.
+        end: For streams, what ends an item; ``""`` joins the items as they are.
+    """
+
+    name = "text"
+    extensions = (".txt", ".md", ".log")
+    takes = "a str"
+    items = True
+    types = ("str", "list")
+    kept_options = ("encoding",)
+
+    def fits(self, value: Any, /) -> bool:
+        return type(value) is str
+
+    def save(self, value: Any, file: BinaryIO, options: Mapping[str, Any], /) -> None:
+        check_options(self.name, options, ("encoding",))
+        self.require_fit(value)
+        file.write(TextEncoder(options.get("encoding", "utf-8"), self.name).encode(value))
+
+    def load(self, file: BinaryIO, return_type: Any, options: Mapping[str, Any], /) -> Any:
+        check_options(self.name, options, ("encoding",))
+        wanted = self.wanted(return_type)
+        with reading(self.name):
+            text = file.read().decode(options.get("encoding", "utf-8"))
+        if wanted != "list":
+            return text
+        lines = text.split("\n")
+        return lines[:-1] if lines[-1] == "" else lines
+
+    def writer(self, file: BinaryIO, options: Mapping[str, Any], /) -> ItemWriter:
+        check_options(self.name, options, ("encoding", "end"))
+        return Lines(file, options.get("encoding", "utf-8"), options.get("end", "\n"))
+
+
+class Lines:
+    """Writes each item as a line."""
+
+    def __init__(self, file: BinaryIO, encoding: str, end: str) -> None:
+        self._file = file
+        self._encode = TextEncoder(encoding, "text").encode
+        self._end = end
+
+    def write(self, item: Any, /) -> None:
+        if type(item) is not str:
+            raise DatasetFormatError(f"a stream that is saved as text has lines for items, not {describe(item)}")
+        self._file.write(self._encode(item if item.endswith(self._end) else item + self._end))
+
+    def close(self) -> None:
+        pass
+
+
+class TextEncoder:
+    """Encodes one text in pieces, so that a byte-order mark stands at its beginning only."""
+
+    def __init__(self, encoding: str, format_name: str) -> None:
+        try:
+            self._encoder = codecs.getincrementalencoder(encoding)()
+        except LookupError as error:
+            raise DatasetFormatError(f"there is no encoding {encoding!r}; write for example 'utf-8'") from error
+        self._encoding = encoding
+        self._format_name = format_name
+
+    def encode(self, text: str) -> bytes:
+        """The bytes of the next piece.
+
+        Raises:
+            DatasetFormatError: The encoding lacks one of its characters.
+        """
+        try:
+            return self._encoder.encode(text)
+        except UnicodeEncodeError as error:
+            found = text[error.start]
+            way_out = (
+                "it is half of a surrogate pair, and no character; decode its source without 'surrogateescape'"
+                if "\ud800" <= found <= "\udfff"
+                else "write options={'encoding': 'utf-8'}"
+            )
+            raise DatasetFormatError(
+                f"{self._format_name} in {self._encoding} cannot hold {found!r}, character {error.start} of a text; "
+                f"{way_out}"
+            ) from error
