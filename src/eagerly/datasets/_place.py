@@ -1,0 +1,150 @@
+"""Where a store keeps its files: what it needs of a folder or of an object store, and which of the two a base means.
+
+Paths here are those of keys, with ``/`` and relative to the base. What the files are is not known here.
+"""
+
+# ruff: noqa: PTH100, PTH111 (keys are text, and pathlib cannot name a file relative to an open folder)
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, BinaryIO, NamedTuple, Protocol
+
+from eagerly.errors import OptionTypeError, OptionValueError
+
+__all__ = ["Draft", "Place", "Stamp", "Written", "open_place"]
+
+_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.\-]+(://|::)")
+_LOCAL = ("file://", "local://")
+
+
+class Stamp(NamedTuple):
+    """By what the file under a path is told from the one that was there before.
+
+    Attributes:
+        size: In bytes.
+        inode: Its number, or 0 where there is none.
+        modified: When it was written last, in nanoseconds since 1970, or 0 where that is only known afterwards.
+    """
+
+    size: int
+    inode: int = 0
+    modified: int = 0
+
+
+class Written(NamedTuple):
+    """What a draft has become.
+
+    Attributes:
+        sha256: Of all of its bytes, in hex.
+        stamp: As `Place.stamp` will give it once the draft is published.
+    """
+
+    sha256: str
+    stamp: Stamp
+
+
+class Draft(Protocol):
+    """A file that is being written. Nobody sees it before `publish`, and nothing is left of it after `discard`."""
+
+    @property
+    def file(self) -> BinaryIO: ...
+
+    def finish(self) -> Written:
+        """Bring everything to the disk."""
+        ...
+
+    def twin(self, path: str) -> Draft:
+        """A finished draft with the same bytes for another path; published after this one."""
+        ...
+
+    def publish(self, name: str | None = None) -> None:
+        """Take the place of what is under the path, at once.
+
+        Args:
+            name: Instead of the last part of the path.
+        """
+        ...
+
+    def discard(self) -> None:
+        """Leave nothing. After `publish`, or a second time, it does nothing."""
+        ...
+
+
+class Place(Protocol):
+    """A folder or something like it.
+
+    Attributes:
+        url: The base, as people write it: an absolute path or a URL.
+        shared: Whether other processes see the same files.
+    """
+
+    url: str
+    shared: bool
+
+    def locate(self, path: str) -> str:
+        """The file under `path`, as people write it."""
+        ...
+
+    def draft(self, path: str) -> Draft: ...
+
+    def open(self, path: str) -> tuple[BinaryIO, Stamp]:
+        """Open for reading.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+        """
+        ...
+
+    def stamp(self, path: str) -> Stamp | None:
+        """None if there is no such file."""
+        ...
+
+    def write(self, path: str, data: bytes) -> None:
+        """Replace a small file at once. Only with the lock of what it is about."""
+        ...
+
+    def remove(self, path: str) -> bool:
+        """Whether there was one. Folders stay, also empty ones."""
+        ...
+
+    def walk(self, folder: str) -> Iterator[str]:
+        """The paths of all files in `folder` and below, in no order. Temporary ones are left out."""
+        ...
+
+    def lock(self, name: str) -> AbstractContextManager[None]:
+        """Keep others away who would change what belongs to `name`, as far as they can be."""
+        ...
+
+    def sweep(self, tidy: Callable[[str], None]) -> None:
+        """Remove the drafts of dead processes, and call `tidy` with the path that each was for."""
+        ...
+
+
+def open_place(base: str | os.PathLike[str], storage_options: Mapping[str, Any] | None) -> Place:
+    """The place that `base` means. Touches nothing, and connects to nothing.
+
+    Raises:
+        OptionTypeError, OptionValueError: `base` is no path and no URL, or a path that is given `storage_options`.
+        MissingExtraError: It is a URL, and fsspec or what it needs for this protocol is not installed.
+    """
+    given: object = base
+    text = os.fspath(given) if isinstance(given, str | os.PathLike) else None
+    if not isinstance(text, str):
+        raise OptionTypeError(f"DatasetStore(base) takes a path or a URL, not {base!r}")
+    if not text:
+        raise OptionValueError("DatasetStore(base) must not be empty; write '.' for the working directory")
+    if text.startswith(_LOCAL):
+        text = text.partition("://")[2]
+    elif _URL.match(text):
+        from eagerly.datasets._remote import RemotePlace
+
+        return RemotePlace(text, storage_options or {})
+    if storage_options:
+        raise OptionValueError(f"DatasetStore({text!r}, storage_options=...): options are for URLs, and this is a path")
+    from eagerly.datasets._local import LocalPlace
+
+    return LocalPlace(os.path.abspath(os.path.expanduser(text)))

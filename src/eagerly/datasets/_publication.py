@@ -1,0 +1,188 @@
+"""How a dataset gets under its key: written where nobody sees it, then published with its manifest, or not at all.
+
+The order is what makes a crash harmless: the version that is kept, the manifest (which still has the save before), the
+file. What is under the key changes in one moment, with the file.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from typing import Any, BinaryIO
+
+from eagerly.datasets._manifest import (
+    Dataset,
+    Manifest,
+    Save,
+    manifest_path,
+    next_version,
+    now,
+    software,
+    versions_folder,
+)
+from eagerly.datasets._place import Draft, Place
+from eagerly.datasets.formats import Format
+
+__all__ = ["Publication", "current", "read_manifest", "read_save", "write_save"]
+
+
+class Publication:
+    """One save that is under way. Ends with `commit` or `discard`.
+
+    Args:
+        place: Where.
+        key: Checked already.
+        keep: Whether every version is kept.
+    """
+
+    def __init__(self, place: Place, key: str, *, keep: bool) -> None:
+        self._place = place
+        self._key = key
+        self._keep = keep
+        place.sweep(self._tidy)
+        self._drafts: list[Draft] = []
+        if keep:
+            self._drafts.append(place.draft(f"{versions_folder(key)}/new"))
+        else:
+            self._drafts.append(place.draft(key))
+
+    @property
+    def file(self) -> BinaryIO:
+        return self._drafts[0].file
+
+    def discard(self) -> None:
+        for draft in self._drafts:
+            draft.discard()
+
+    def commit(
+        self, chosen: Format, options: Mapping[str, Any], python_type: str, provenance: Mapping[str, Any] | None
+    ) -> Dataset:
+        """Publish what was written.
+
+        Args:
+            chosen: The format it was written in.
+            options: Those it was written with.
+            python_type: Of the value.
+            provenance: Of the value.
+        """
+        written = self._drafts[0].finish()
+        if self._keep:
+            self._drafts.append(self._drafts[0].twin(self._key))
+        visible = self._drafts[-1]
+        stamp = visible.finish().stamp if self._keep else written.stamp
+        with self._place.lock(self._key):
+            manifest = read_manifest(self._place, self._key)
+            before = current(self._place, self._key, manifest)
+            moment = now()
+            save = Save(
+                format=chosen.name,
+                sha256=written.sha256,
+                version=next_version(moment, [each.version for each in manifest.saves] if manifest else ()),
+                python_type=python_type,
+                saved_at=moment,
+                software=software(chosen.versions()),
+                provenance=provenance or {},
+                options={name: options[name] for name in chosen.kept_options if name in options},
+                stamp=stamp,
+            )
+            if self._keep:
+                if before is not None:
+                    keep_version(self._place, self._key, before)
+                self._drafts[0].publish(save.version)
+            self._publish(visible, manifest, save, before)
+            if self._keep:
+                write_save(self._place, self._key, save)
+        return save.dataset(self._key, self._place.locate(self._key))
+
+    def _publish(self, visible: Draft, manifest: Manifest | None, save: Save, before: Save | None) -> None:
+        path = manifest_path(self._key)
+        self._place.write(path, Manifest(self._key, (save, before) if before else (save,)).encode())
+        try:
+            visible.publish()
+        except BaseException:
+            if manifest is None:
+                self._place.remove(path)
+            else:
+                self._place.write(path, manifest.encode())
+            if self._keep:
+                self._place.remove(f"{versions_folder(self._key)}/{save.version}")
+            raise
+
+    def _tidy(self, path: str) -> None:
+        tidy(self._place, path)
+
+
+def tidy(place: Place, key: str) -> None:
+    """Take away what a save of `key` left that was killed before it had replaced the file."""
+    if not key.startswith("."):
+        with place.lock(key):
+            manifest = read_manifest(place, key)
+            before = current(place, key, manifest)
+            if manifest is not None and before is None:
+                place.remove(manifest_path(key))
+            place.remove(f"{manifest_path(key)}.tmp")
+            _tidy_versions(place, key, before)
+
+
+def _tidy_versions(place: Place, key: str, before: Save | None) -> None:
+    folder = versions_folder(key)
+    found = {path.rpartition("/")[2] for path in place.walk(folder)}
+    for name in found:
+        if name.endswith(".tmp"):
+            place.remove(f"{folder}/{name}")
+        elif not name.endswith(".json") and f"{name}.json" not in found:
+            if before is not None and name == before.version:
+                write_save(place, key, before)
+            else:
+                place.remove(f"{folder}/{name}")
+
+
+def keep_version(place: Place, key: str, save: Save) -> None:
+    """See to it that the file under `key`, which is `save`, is among the versions. With the lock of the key."""
+    if read_save(place, key, save.version) is not None:
+        return
+    path = f"{versions_folder(key)}/{save.version}"
+    if place.stamp(path) is None:  # it was saved by a store that keeps none
+        draft = place.draft(path)
+        try:
+            file, _ = place.open(key)
+            with file:
+                shutil.copyfileobj(file, draft.file, 1 << 20)
+            draft.finish()
+            draft.publish()
+        finally:
+            draft.discard()
+    write_save(place, key, save)
+
+
+def read_manifest(place: Place, key: str) -> Manifest | None:
+    """None if there is none, or none that can be read."""
+    manifest = _read(place, manifest_path(key))
+    return manifest if manifest is not None and manifest.key == key else None
+
+
+def read_save(place: Place, key: str, version: str) -> Save | None:
+    """What is known of a version that was kept; None if there is no such version."""
+    manifest = _read(place, f"{versions_folder(key)}/{version}.json")
+    return manifest.saves[0] if manifest is not None else None
+
+
+def write_save(place: Place, key: str, save: Save) -> None:
+    place.write(f"{versions_folder(key)}/{save.version}.json", Manifest(key, (save,)).encode())
+
+
+def current(place: Place, key: str, manifest: Manifest | None) -> Save | None:
+    """The save that the file under `key` is; None without file or manifest."""
+    if manifest is None:
+        return None
+    stamp = place.stamp(key)
+    return None if stamp is None else manifest.describe(stamp)
+
+
+def _read(place: Place, path: str) -> Manifest | None:
+    try:
+        file, _ = place.open(path)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
+    with file:
+        return Manifest.decode(file.read())

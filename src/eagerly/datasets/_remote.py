@@ -1,0 +1,194 @@
+"""A place with a URL, by way of fsspec.
+
+A draft is a file of this machine until it is complete. Object stores take it in one request, which is seen at once or
+not at all; elsewhere it goes under a hidden name and is then moved. Only the threads of one process can be kept apart:
+of several processes that save one key at the same time the last one wins, and `verify` tells if its manifest is not the
+last.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+import threading
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any, BinaryIO, cast
+
+from eagerly.datasets._hashing import HashedFile
+from eagerly.datasets._key import HIDDEN
+from eagerly.datasets._place import Stamp, Written
+from eagerly.errors import MissingExtraError, OptionValueError
+
+__all__ = ["RemotePlace"]
+
+_AT_ONCE = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss", "tos", "r2", "memory"})
+"""Protocols that have no folders, and where an object is there when it is complete."""
+_SMALL = 16 << 20  # bytes that are sent from memory
+
+_locks: dict[tuple[int, str, str], threading.Lock] = {}
+
+
+class RemotePlace:
+    """See `Place`."""
+
+    def __init__(self, url: str, storage_options: Mapping[str, Any]) -> None:
+        self.url = url.rstrip("/") if not url.endswith("://") else url
+        self._options = dict(storage_options)
+        self._protocol = url.partition(":")[0].lower()
+        self._connected: tuple[int, Any, str] | None = None
+        self.shared = self._protocol != "memory"
+        self._connect()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_connected": None}
+
+    def locate(self, path: str) -> str:
+        head, chain, tail = self.url.partition("::")
+        return f"{head.rstrip('/')}/{path}{chain}{tail}"
+
+    def draft(self, path: str) -> RemoteDraft:
+        return RemoteDraft(self, path)
+
+    def open(self, path: str) -> tuple[BinaryIO, Stamp]:
+        fs, full = self._at(path)
+        stamp = self.stamp(path)
+        if stamp is None:
+            raise FileNotFoundError(self.locate(path))
+        return fs.open(full, "rb"), stamp
+
+    def stamp(self, path: str) -> Stamp | None:
+        fs, full = self._at(path)
+        fs.invalidate_cache(full.rpartition("/")[0])  # others may have written there
+        try:
+            found = fs.info(full)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return Stamp(int(found["size"])) if found.get("type") == "file" else None
+
+    def write(self, path: str, data: bytes) -> None:
+        self.put(path, lambda fs, full: fs.pipe_file(full, data))
+
+    def remove(self, path: str) -> bool:
+        if self.stamp(path) is None:
+            return False
+        fs, full = self._at(path)
+        with suppress(FileNotFoundError):
+            fs.rm_file(full)
+        return True
+
+    def walk(self, folder: str) -> Iterator[str]:
+        fs, full = self._at(folder)
+        fs.invalidate_cache(full)
+        _, root = self._at("")
+        try:
+            found = fs.find(full)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        for each in found:
+            path = str(each)[len(root) :].lstrip("/")
+            if path and not path.rpartition("/")[2].startswith(f"{HIDDEN}-"):
+                yield path
+
+    @contextmanager
+    def lock(self, name: str) -> Generator[None]:
+        # By process, as a child that was forked meanwhile has locks that nobody will release.
+        with _locks.setdefault((os.getpid(), self.url, name), threading.Lock()):
+            yield
+
+    def sweep(self, tidy: Callable[[str], None]) -> None:
+        """There is no telling whether somebody on another machine lives."""
+
+    def put(self, path: str, send: Callable[[Any, str], None]) -> None:
+        """Have `send` write a file, so that it is seen at once or not at all."""
+        fs, full = self._at(path)
+        if self._protocol in _AT_ONCE:
+            send(fs, full)
+            return
+        parent, _, _ = full.rpartition("/")
+        fs.makedirs(parent, exist_ok=True)
+        temporary = f"{parent}/{HIDDEN}-{secrets.token_hex(8)}.tmp"
+        try:
+            send(fs, temporary)
+            _move(fs, temporary, full)
+        except BaseException:
+            with suppress(Exception):
+                fs.rm_file(temporary)
+            raise
+
+    def copy(self, source: str, target: str) -> None:
+        _, full = self._at(source)
+        self.put(target, lambda fs, to: fs.cp_file(full, to))
+
+    def _at(self, path: str) -> tuple[Any, str]:
+        fs, root = self._connect()
+        return fs, f"{root}/{path}" if root and path else root or path
+
+    def _connect(self) -> tuple[Any, str]:
+        """The file system and the base in it, anew in a child process: connections do not survive a fork."""
+        if self._connected is None or self._connected[0] != os.getpid():
+            try:
+                import fsspec.core  # type: ignore[import-untyped]
+            except ImportError as error:
+                raise MissingExtraError(
+                    f"DatasetStore({self.url!r}) needs fsspec: pip install 'eagerly[fsspec]'"
+                ) from error
+            try:
+                fs, root = cast("Any", fsspec.core).url_to_fs(self.url, **self._options)
+            except ImportError as error:
+                raise MissingExtraError(f"DatasetStore({self.url!r}): {error}") from error
+            except ValueError as error:
+                raise OptionValueError(f"DatasetStore({self.url!r}): {error}") from error
+            self._connected = os.getpid(), fs, str(root).rstrip("/")
+        return self._connected[1], self._connected[2]
+
+
+class RemoteDraft:
+    """See `Draft`."""
+
+    def __init__(self, place: RemotePlace, path: str, copied: RemoteDraft | None = None) -> None:
+        self.path = path
+        self._place = place
+        self._copied = copied
+        self._local: Any = None
+        if copied is None:
+            self._local = tempfile.NamedTemporaryFile(prefix=f"{HIDDEN}-")  # noqa: SIM115 - closed in discard()
+            self.file = HashedFile(self._local.fileno())
+
+    def finish(self) -> Written:
+        if self._copied is not None:
+            return self._copied.finish()
+        digest = self.file.digest()
+        return Written(digest, Stamp(os.fstat(self._local.fileno()).st_size))
+
+    def twin(self, path: str) -> RemoteDraft:
+        return RemoteDraft(self._place, path, self)
+
+    def publish(self, name: str | None = None) -> None:
+        if name is not None:
+            self.path = f"{self.path.rpartition('/')[0]}/{name}"
+        if self._copied is not None:
+            self._place.copy(self._copied.path, self.path)
+        elif os.fstat(self._local.fileno()).st_size <= _SMALL:
+            self._local.seek(0)
+            self._place.write(self.path, self._local.read())
+        else:
+            self._place.put(self.path, lambda fs, full: fs.put_file(self._local.name, full))
+
+    def discard(self) -> None:
+        local, self._local = self._local, None
+        if local is not None:
+            self.file.drop()
+            local.close()
+
+
+def _move(fs: Any, source: str, target: str) -> None:
+    import fsspec
+
+    kind: Any = type(fs)
+    if kind.mv is cast("Any", fsspec).AbstractFileSystem.mv:  # it would take a '*' in a name for a pattern
+        fs.cp_file(source, target)
+        fs.rm_file(source)
+    else:
+        fs.mv(source, target)

@@ -1,0 +1,315 @@
+"""`DatasetStore`: values under keys that people choose, as files that other programs read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from itertools import count, islice
+from typing import Any, BinaryIO, TypeVar, overload
+
+from eagerly.datasets._key import check_key, extension, nearest_key
+from eagerly.datasets._lineage import Lineage, trace
+from eagerly.datasets._manifest import (
+    Dataset,
+    Save,
+    is_version,
+    key_of_manifest,
+    manifest_path,
+    manifests_folder,
+    type_name,
+    versions_folder,
+)
+from eagerly.datasets._place import Place, open_place
+from eagerly.datasets._publication import Publication, current, read_manifest, read_save
+from eagerly.datasets._stream import StreamWriter
+from eagerly.datasets._trouble import loading, saving
+from eagerly.datasets._verify import Problem, identify, verify
+from eagerly.datasets.formats import format_for
+from eagerly.errors import DatasetNotFoundError, OptionTypeError
+
+__all__ = ["DatasetStore"]
+
+T = TypeVar("T")
+
+_READS = 8  # more saves than that while one load opens a file: it takes what it has
+_KNOWN = 10_000  # keys that are compared with one that does not exist
+
+
+class DatasetStore:
+    """A folder, or a place with a URL, in which datasets are kept as files under their keys.
+
+    What the store knows about them it keeps in a hidden folder ``.eagerly`` there. Nothing is touched before the first
+    save. A store can be pickled, and used by several threads and processes at once: whoever saves last wins, and nobody
+    ever loads half of a file.
+
+    Args:
+        base: A path or any URL that fsspec knows. A relative path is taken from the working directory of now.
+        versions: Keep every version. What is under a key is always the latest.
+        overwrite: Let two calls of one session save under the same key.
+        storage_options: For URLs: what fsspec takes, for example credentials.
+
+    Raises:
+        OptionTypeError, OptionValueError: An argument cannot work.
+        MissingExtraError: A URL, and fsspec or what it needs for this protocol is not installed.
+
+    Example:
+        >>> store = DatasetStore("reports")
+        >>> store.save("2024/sales.json", {"total": 3}).format
+        'json'
+        >>> store.load("2024/sales.json")
+        {'total': 3}
+    """
+
+    def __init__(
+        self,
+        base: str | os.PathLike[str] = ".",
+        *,
+        versions: bool = False,
+        overwrite: bool = False,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        for name, value in (("versions", versions), ("overwrite", overwrite)):
+            if not isinstance(value, bool):
+                raise OptionTypeError(f"DatasetStore({name}=...) takes True or False, not {value!r}")
+        self._place: Place = open_place(base, storage_options)
+        self.versions = versions
+        self.overwrite = overwrite
+
+    def __repr__(self) -> str:
+        flags = "".join(f", {name}=True" for name in ("versions", "overwrite") if getattr(self, name))
+        return f"DatasetStore({self.base!r}{flags})"
+
+    @property
+    def base(self) -> str:
+        """Where it is: an absolute path or a URL."""
+        return self._place.url
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes see the same datasets. ``memory://`` is the memory of this one."""
+        return self._place.shared
+
+    def path(self, key: str) -> str:
+        """The file of `key`, or its URL, whether there is one or not.
+
+        Raises:
+            DatasetKeyError: `key` cannot be one.
+        """
+        return self._place.locate(check_key(key))
+
+    def save(
+        self,
+        key: str,
+        value: Any,
+        *,
+        format: str | None = None,  # noqa: A002 - as in save_dataset()
+        options: Mapping[str, Any] | None = None,
+        provenance: Mapping[str, Any] | None = None,
+    ) -> Dataset:
+        """Save `value` under `key`, at once or not at all.
+
+        Args:
+            key: A relative path with ``/``.
+            value: What to save.
+            format: The name of one; None: by the extension of the key, then by the type of the value.
+            options: Of the format.
+            provenance: What to note in the manifest. What JSON does not have is noted as its ``repr``.
+
+        Raises:
+            DatasetKeyError: `key` cannot be one, or a link leads out of the store.
+            DatasetFormatError: The format does not exist or does not fit.
+            DatasetError: It could not be written. Each of these has the value as ``result``; what was saved before
+                is still there.
+        """
+        options = options or {}
+        with saving(key, value):
+            chosen = format_for(name=format, extension=extension(check_key(key)), value=value)
+            publication = Publication(self._place, key, keep=self.versions)
+            try:
+                chosen.save(value, publication.file, options)
+                return publication.commit(chosen, options, type_name(value), provenance)
+            finally:
+                publication.discard()
+
+    def writer(
+        self,
+        key: str,
+        *,
+        format: str | None = None,  # noqa: A002 - as in save()
+        options: Mapping[str, Any] | None = None,
+        provenance: Mapping[str, Any] | None = None,
+    ) -> StreamWriter:
+        """Save items as they come. Nobody sees any of them before `StreamWriter.commit`.
+
+        Raises:
+            DatasetKeyError: `key` cannot be one, or a link leads out of the store.
+            DatasetFormatError: The format does not exist or does not take single items.
+            DatasetError: Nothing can be written there.
+        """
+        return StreamWriter(self._place, key, format, options or {}, provenance, keep=self.versions)
+
+    @overload
+    def load(
+        self,
+        key: str,
+        return_type: type[T],
+        *,
+        format: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        version: str | None = None,
+    ) -> T: ...
+    @overload
+    def load(
+        self,
+        key: str,
+        return_type: Any = None,
+        *,
+        format: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        version: str | None = None,
+    ) -> Any: ...
+    def load(
+        self,
+        key: str,
+        return_type: Any = None,
+        *,
+        format: str | None = None,  # noqa: A002 - as in save()
+        options: Mapping[str, Any] | None = None,
+        version: str | None = None,
+    ) -> Any:
+        """The value under `key`, as it is in the file now; `verify` tells whether that is what was saved.
+
+        Args:
+            key: As given to `save`. Files that were not saved by this store can be loaded too.
+            return_type: What it is to be; None: what the format usually gives.
+            format: The name of one; None: that of the manifest, then by the extension of the key.
+            options: Of the format.
+            version: `Dataset.version` of an earlier save, if the store kept it.
+
+        Raises:
+            DatasetKeyError: `key` cannot be one, or a link leads out of the store.
+            DatasetNotFoundError: There is no such dataset, or no such version.
+            DatasetFormatError: The format is not known or cannot give `return_type`.
+            DatasetError: The file cannot be read, or is not of this format.
+            MissingExtraError: A library that the format needs is not installed.
+        """
+        with loading(check_key(key)):
+            file, save = self._open(key) if version is None else self._open_version(key, version)
+            with file:
+                name = format or (save.format if save else None)
+                chosen = format_for(name=name, extension=extension(key), return_type=return_type, loading=True)
+                kept: Mapping[str, Any] = save.options if save is not None and save.format == chosen.name else {}
+                return chosen.load(file, return_type, {**kept, **(options or {})})
+
+    def exists(self, key: str) -> bool:
+        """Whether there is a file under `key`."""
+        with loading(check_key(key)):
+            return self._place.stamp(key) is not None
+
+    def delete(self, key: str) -> bool:
+        """Remove the file under `key`, all its versions, and what is known about it.
+
+        Returns:
+            Whether there was anything.
+        """
+        with loading(check_key(key)), self._place.lock(key):
+            removed = [self._place.remove(key), self._place.remove(manifest_path(key))]
+            removed += [self._place.remove(path) for path in list(self._place.walk(versions_folder(key)))]
+            return any(removed)
+
+    def manifest(self, key: str) -> Dataset | None:
+        """What is known of the file under `key`; None if there is no file, or if it was not saved by a store."""
+        with loading(check_key(key)):
+            save = current(self._place, key, read_manifest(self._place, key))
+        return None if save is None else save.dataset(key, self.path(key))
+
+    def history(self, key: str) -> list[Dataset]:
+        """All saves of `key` that can be loaded, newest first."""
+        with loading(check_key(key)):
+            folder = versions_folder(key)
+            names = {path.rpartition("/")[2] for path in self._place.walk(folder)}
+            found: dict[str, Dataset] = {}
+            for name in names:
+                save = read_save(self._place, key, name) if f"{name}.json" in names else None
+                if save is not None:
+                    found[save.version] = save.dataset(key, self._place.locate(f"{folder}/{name}"))
+        latest = self.manifest(key)
+        if latest is not None:
+            found[latest.version] = latest
+        return [found[version] for version in sorted(found, reverse=True)]
+
+    def list(self, prefix: str = "") -> list[Dataset]:
+        """The datasets that were saved here and are still there, whose keys begin with `prefix`, by key."""
+        if prefix:
+            check_key(f"{prefix}x")
+        found = (self.manifest(key) for key in sorted(self._keys(prefix)))
+        return [dataset for dataset in found if dataset is not None]
+
+    def lineage(self, key: str) -> Lineage:
+        """What the dataset under `key` was made of, what that was made of, and so on.
+
+        Raises:
+            DatasetNotFoundError: There is none, or nothing is known of it.
+        """
+        dataset = self.manifest(key)
+        if dataset is None:
+            raise self._not_found(key)
+        return trace(dataset, self.history)
+
+    def verify(self, key: str | None = None) -> list[Problem]:  # type: ignore[valid-type]  # `list` is a method here
+        """Read the files and compare them with what was saved.
+
+        Args:
+            key: One dataset; None: all of them, and which files lie in their folders that no store has saved there.
+                The base itself is not searched for such.
+
+        Returns:
+            What is missing, altered, foreign or unreadable; empty if all is well.
+        """
+        if key is not None:
+            check_key(key)
+        with loading(key or ""):
+            return verify(self._place, [key] if key is not None else sorted(self._keys("")), search=key is None)
+
+    def _keys(self, prefix: str) -> Iterator[str]:
+        for path in self._place.walk(manifests_folder(prefix)):
+            key = key_of_manifest(path)
+            if key is not None and key.startswith(prefix):
+                yield key
+
+    def _open(self, key: str) -> tuple[BinaryIO, Save | None]:
+        """The file under `key`, and what is known of this very file."""
+        before = None
+        for attempt in count(1):
+            try:
+                file, stamp = self._place.open(key)
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                raise self._not_found(key) from None
+            # Read after the file was opened: a manifest is written before its file is there.
+            manifest = read_manifest(self._place, key)
+            if manifest is None:
+                return file, None
+            if manifest.is_certain(stamp) or stamp == before or attempt == _READS:
+                return file, identify(file, manifest, stamp)
+            before = stamp  # a save came between, or the file was altered: then it will be the same once more
+            file.close()
+        raise AssertionError("count() does not end")
+
+    def _open_version(self, key: str, version: str) -> tuple[BinaryIO, Save]:
+        if is_version(version):
+            save = read_save(self._place, key, version)
+            if save is not None:
+                return self._place.open(f"{versions_folder(key)}/{version}")[0], save
+            if self.exists(key):
+                file, latest = self._open(key)
+                if latest is not None and latest.version == version:
+                    return file, latest
+                file.close()
+        there = ", ".join(repr(dataset.version) for dataset in self.history(key)[:5])
+        if not there:
+            raise self._not_found(key)
+        raise DatasetNotFoundError(f"dataset {key!r} has no version {version!r}; the latest are {there}", key=key)
+
+    def _not_found(self, key: str) -> DatasetNotFoundError:
+        near = nearest_key(key, list(islice(self._keys(""), _KNOWN)))
+        return DatasetNotFoundError(f"there is no dataset {key!r} in {self.base}{near}", key=key)

@@ -1,0 +1,105 @@
+"""Whether the files are what was saved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from hashlib import sha256
+from typing import BinaryIO, Literal, NamedTuple
+
+from eagerly.datasets._manifest import Manifest, Save, manifest_path, versions_folder
+from eagerly.datasets._place import Place, Stamp
+from eagerly.datasets._publication import read_manifest, read_save, tidy
+
+__all__ = ["Problem", "identify", "verify"]
+
+
+class Problem(NamedTuple):
+    """Something about a dataset that is not as it was saved.
+
+    Attributes:
+        key: Of the dataset.
+        kind: ``"missing"``: it was saved, and its file is gone; ``"altered"``: its file has other content;
+            ``"foreign"``: there is a file, and no store has saved it; ``"unreadable"``: its manifest is damaged.
+        detail: For people.
+        version: Which of the kept versions; "": the file under the key.
+    """
+
+    key: str
+    kind: Literal["missing", "altered", "foreign", "unreadable"]
+    detail: str
+    version: str = ""
+
+
+def identify(file: BinaryIO, manifest: Manifest, stamp: Stamp) -> Save:
+    """The save that `file` is. Where that makes a difference for loading and nothing else tells, its content does."""
+    candidates = manifest.candidates(stamp)
+    if len({(each.format, repr(sorted(each.options.items()))) for each in candidates}) > 1:
+        digest = _digest(file)
+        file.seek(0)
+        return next((each for each in candidates if each.sha256 == digest), candidates[0])
+    return manifest.describe(stamp)
+
+
+def verify(place: Place, keys: Sequence[str], *, search: bool) -> list[Problem]:
+    """What is wrong with `keys`; with `search`, also what else lies in their folders."""
+    place.sweep(lambda key: tidy(place, key))
+    problems = [problem for key in keys for problem in _check(place, key)]
+    if search:
+        known = set(keys)
+        folders = {key.rpartition("/")[0] for key in keys} - {""}
+        problems += [
+            Problem(path, "foreign", "no store has saved this file")
+            for folder in sorted(folders)
+            for path in place.walk(folder)
+            if path.rpartition("/")[0] == folder and path not in known
+        ]
+    return problems
+
+
+def _check(place: Place, key: str) -> Iterator[Problem]:
+    found = list(_check_file(place, key))
+    if found:  # or a save came between the file and its manifest
+        found = list(_check_file(place, key))
+    yield from found
+    folder = versions_folder(key)
+    for path in sorted(place.walk(folder)):
+        version = path.rpartition("/")[2].removesuffix(".json")
+        if not path.endswith(".json"):
+            continue
+        save = read_save(place, key, version)
+        if save is None:
+            yield Problem(key, "unreadable", f"the manifest {place.locate(path)} is damaged", version)
+        else:
+            yield from _compare(place, key, f"{folder}/{version}", [save], version)
+
+
+def _check_file(place: Place, key: str) -> Iterator[Problem]:
+    manifest = read_manifest(place, key)
+    if manifest is not None:
+        yield from _compare(place, key, key, manifest.saves, "")
+    elif place.stamp(manifest_path(key)) is not None:
+        yield Problem(key, "unreadable", f"the manifest {place.locate(manifest_path(key))} is damaged")
+    elif place.stamp(key) is not None:
+        yield Problem(key, "foreign", "no store has saved this file")
+    else:
+        yield Problem(key, "missing", "there is no such dataset")
+
+
+def _compare(place: Place, key: str, path: str, saves: Sequence[Save], version: str) -> Iterator[Problem]:
+    try:
+        file, stamp = place.open(path)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        yield Problem(key, "missing", f"{place.locate(path)} is gone", version)
+        return
+    with file:
+        if all(save.stamp.size != stamp.size for save in saves):
+            yield Problem(key, "altered", f"it has {stamp.size} bytes, and {saves[0].stamp.size} were saved", version)
+        elif _digest(file) not in {save.sha256 for save in saves}:
+            yield Problem(key, "altered", "its SHA-256 is not that of what was saved", version)
+
+
+def _digest(file: BinaryIO) -> str:
+    digest = sha256()
+    while chunk := file.read(1 << 20):
+        digest.update(chunk)
+    return digest.hexdigest()
