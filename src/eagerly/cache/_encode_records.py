@@ -1,0 +1,276 @@
+"""Encodings of instances: by what their class says, by their attributes, or by what pickle would rebuild them from.
+
+For each class the first of these that applies:
+
+1. what `register_key` or `__cache_key__` says, of the nearest class in the method resolution order;
+2. the handlers of NumPy, pandas, polars and Arrow;
+3. enum members: class, name and value;
+4. dataclasses, attrs and pydantic: all attributes, whatever ``compare``, ``eq`` or ``exclude`` say;
+5. everything else: `__reduce_ex__`, whose parts are encoded, never pickled.
+
+What a `functools.cached_property` has stored does not count: it follows from the rest, and whether it is there
+depends on who has looked. So assigning to a cached property does not change the key.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import enum
+import functools
+import io
+import pathlib
+import types
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from eagerly.cache._encode_containers import encode_items, encode_pairs, encode_sorted
+from eagerly.cache._encode_references import (
+    HEAP_TYPE,
+    class_reference,
+    constructor_reference,
+    named_global,
+)
+from eagerly.cache._encode_scalars import encode_text
+from eagerly.cache._encode_walk import HANDLERS, Handler, Refused, Walk, guarded, record
+
+__all__ = ["LIBRARIES", "encode_reduced", "encode_state", "forget_resolved", "key_functions", "resolve"]
+
+LIBRARIES: Final[dict[str, Callable[[type], Handler | None]]] = {}
+"""By top-level package: finds the handler of a class that has one of its classes among its bases."""
+
+key_functions: Final[dict[type, Callable[[Any], Any]]] = {}
+"""What users have registered."""
+
+PICKLE_PROTOCOL: Final = 4
+
+READ_ONCE: Final = "it is an iterator, which can be read only once"
+REFUSED: Final[tuple[tuple[type | tuple[type, ...], str], ...]] = (
+    ((types.GeneratorType, types.AsyncGeneratorType, types.CoroutineType), "what it yields can be read only once"),
+    (types.ModuleType, "a module has state that changes"),
+    (io.IOBase, "an open file is more than its contents at this moment"),
+)
+
+_resolved: Final[dict[int, tuple[weakref.ref[type], Handler]]] = {}
+"""By the id of the class, so that classes are not kept alive."""
+
+
+def resolve(cls: type) -> Handler:
+    """The handler of the instances of `cls`, which none is registered for."""
+    known = _resolved.get(id(cls))
+    if known is not None and known[0]() is cls:
+        return known[1]
+    found = _find(cls)
+    handler = found if found is HANDLERS[type] else guarded(found)
+
+    def forget(_: weakref.ref[type], key: int = id(cls)) -> None:
+        _resolved.pop(key, None)
+
+    _resolved[id(cls)] = (weakref.ref(cls, forget), handler)
+    return handler
+
+
+def forget_resolved() -> None:
+    """Ask again for every class."""
+    _resolved.clear()
+
+
+def _find(cls: type) -> Handler:
+    if (handler := _by_user(cls)) is not None:
+        return handler
+    if issubclass(cls, type):
+        return HANDLERS[type]
+    for refused, reason in REFUSED:
+        if issubclass(cls, refused):
+            return _refuse(reason)
+    if issubclass(cls, enum.Enum):
+        return _enum
+    if (handler := _by_library(cls)) is not None:
+        return handler
+    return _Fields(cls) if _has_only_fields(cls) else _Reduced(cls)
+
+
+def _by_user(cls: type) -> Handler | None:
+    for base in cls.__mro__:
+        if base in key_functions:
+            return _by_key(key_functions[base])
+        if base.__dict__.get("__cache_key__") is not None:
+            return _by_own_key
+    return None
+
+
+def _by_library(cls: type) -> Handler | None:
+    for base in cls.__mro__:
+        module: Any = base.__module__
+        find = LIBRARIES.get(module.partition(".")[0]) if isinstance(module, str) else None
+        if find is not None and (handler := find(cls)) is not None:
+            return handler
+    return None
+
+
+def _has_only_fields(cls: type) -> bool:
+    """Whether it is declared by its fields, and no class of C among its bases keeps something elsewhere."""
+    marks = ("__dataclass_fields__", "__attrs_attrs__", "__pydantic_fields__")
+    bases = cls.__mro__[:-1]
+    return any(hasattr(cls, mark) for mark in marks) and all(base.__flags__ & HEAP_TYPE for base in bases)
+
+
+def _refuse(reason: str) -> Handler:
+    def refuse(value: Any, _walk: Walk) -> bytes:
+        raise Refused(reason, value)
+
+    return refuse
+
+
+def _by_key(function: Callable[[Any], Any]) -> Handler:
+    def encode_key(value: Any, walk: Walk) -> bytes:
+        return record("key", class_reference(type(value), walk), walk(function(value)))
+
+    return encode_key
+
+
+def _by_own_key(value: Any, walk: Walk) -> bytes:
+    return record("key", class_reference(type(value), walk), walk(value.__cache_key__()))
+
+
+def _enum(value: enum.Enum, walk: Walk) -> bytes:
+    name: str | None = value._name_  # what `name` returns may be overridden
+    try:
+        content = walk(value._value_)
+    except Refused:
+        content = b""  # an object that is there only to be different from others
+    return record("enum", class_reference(type(value), walk), encode_text(name or ""), content)
+
+
+class _Fields:
+    """Encodes instances whose attributes are all there is to them."""
+
+    __slots__ = ("derived",)
+
+    def __init__(self, cls: type) -> None:
+        self.derived = _derived(cls)
+
+    def __call__(self, value: Any, walk: Walk) -> bytes:
+        state: Any = object.__getstate__(value)
+        return record("fields", class_reference(type(value), walk), encode_state(state, walk, self.derived))
+
+
+class _Reduced:
+    """Encodes instances by the parts from which pickle would rebuild them."""
+
+    __slots__ = ("derived", "ordered")
+
+    def __init__(self, cls: type) -> None:
+        self.derived = _derived(cls)
+        self.ordered = not issubclass(cls, dict) or issubclass(cls, OrderedDict)
+
+    def __call__(self, value: Any, walk: Walk) -> bytes:
+        cls: type = type(value)
+        if cls is object:
+            raise Refused("it has no content but its identity", value)
+        if hasattr(cls, "__next__"):
+            raise Refused(READ_ONCE, value)
+        if issubclass(cls, (set, frozenset)):  # their reduced form lists the items in the order of their hashes
+            base: type[Any] = set if issubclass(cls, set) else frozenset
+            content = encode_sorted(list(base.__iter__(value)), walk)
+            return record("set", class_reference(cls, walk), content, self.state(object.__getstate__(value), walk))
+        if issubclass(cls, pathlib.PurePath):
+            extra = getattr(value, "__dict__", None)
+            return record("path", class_reference(cls, walk), encode_text(value.__fspath__()), walk(extra))
+        reduce: Any = copyreg.dispatch_table.get(cls)
+        try:
+            reduced: Any = reduce(value) if reduce else value.__reduce_ex__(PICKLE_PROTOCOL)
+        except RecursionError:
+            raise
+        except Exception as error:
+            raise Refused("it has no contents that could be told, and pickle refuses it too", value) from error
+        if isinstance(reduced, str):
+            return self.by_name(value, reduced, walk)
+        parts: tuple[Any, ...] = (*reduced, None, None, None, None)[:6]
+        function, arguments, state, items, pairs, setter = parts
+        if any(type(argument) is int and argument == id(value) for argument in arguments):
+            raise Refused("it is known by its address only", value)
+        return record(
+            "reduced",
+            self.made_by(function, arguments, walk),
+            self.state(state, walk),
+            b"" if items is None else encode_items(list(items), walk),
+            b"" if pairs is None else encode_pairs(pairs, walk, ordered=self.ordered),
+            b"" if setter is None else constructor_reference(setter, walk),
+        )
+
+    def state(self, state: Any, walk: Walk) -> bytes:
+        return b"" if state is None else encode_state(state, walk, self.derived)
+
+    @staticmethod
+    def made_by(function: Any, arguments: tuple[Any, ...], walk: Walk) -> bytes:
+        """The constructor and what it is given. That of most instances is told by their class."""
+        if function is copyreg.__newobj__ and isinstance(arguments[0], type):  # type: ignore[attr-defined]
+            return record("new", class_reference(arguments[0], walk), encode_items(arguments[1:], walk))
+        if function is copyreg.__newobj_ex__:  # type: ignore[attr-defined]
+            cls, positional, named = arguments
+            return record("new", class_reference(cls, walk), encode_items(positional, walk), walk(named))
+        return record("call", constructor_reference(function, walk), encode_items(arguments, walk))
+
+    @staticmethod
+    def by_name(value: Any, name: str, walk: Walk) -> bytes:
+        """What pickle finds by its name. What it wraps, a function most often, says what its code is."""
+        module = getattr(value, "__module__", None)
+        if type(module) is not str or named_global(module, name) is not value:
+            raise Refused("it cannot be found by its name", value)
+        wrapped = getattr(value, "__wrapped__", None)
+        named = record("global", module.encode(), name.encode())
+        return named if wrapped is None else record("wrapper", named, walk(wrapped, ".__wrapped__"))
+
+
+encode_reduced: Final[Callable[[type], Handler]] = _Reduced
+
+
+def encode_state(state: Any, walk: Walk, derived: frozenset[str] = frozenset()) -> bytes:
+    """What `__getstate__` returns, without the attributes that follow from others."""
+    if type(state) is tuple and len(state) == 2 and type(state[1]) is dict and type(state[0]) in (dict, type(None)):
+        return b"2" + encode_state(state[0] or {}, walk, derived) + encode_state(state[1], walk, derived)
+    if type(state) is not dict:
+        return b"v" + walk(state)
+    return b"a" + _attributes(state, walk, derived)
+
+
+def _attributes(state: Mapping[Any, Any], walk: Walk, derived: frozenset[str]) -> bytes:
+    parts: list[tuple[bytes, bytes]] = []
+    for name, value in list(state.items()):
+        if name not in derived:
+            parts.append((HANDLERS[type(name)](name, walk), walk(value, f".{name}" if type(name) is str else "")))
+    parts.sort()
+    return record("attributes", *[raw for part in parts for raw in part])
+
+
+def _derived(cls: type) -> frozenset[str]:
+    """The attributes in which instances of `cls` keep what follows from the others."""
+    seen: set[str] = set()
+    found = {"_attrs_cached_hash"} if hasattr(cls, "__attrs_attrs__") else set[str]()
+    for base in cls.__mro__:
+        namespace = vars(base)
+        for name, attribute in namespace.items():
+            if name not in seen and isinstance(attribute, functools.cached_property):
+                found.add(name)
+        seen.update(namespace)
+        if "__attrs_attrs__" in namespace and "__slots__" in namespace:
+            # attrs gives each cached property of a slotted class a slot, beside those of the attributes.
+            attributes = {attribute.name for attribute in namespace["__attrs_attrs__"]}
+            found.update(name for name in namespace["__slots__"] if name not in attributes)
+    return frozenset(found)
+
+
+def _partial(value: functools.partial[Any], walk: Walk) -> bytes:
+    extra: Any = vars(value)
+    return record(
+        "partial",
+        walk(value.func, ".func"),
+        walk(value.args, ".args"),
+        walk(value.keywords, ".keywords"),
+        walk(extra) if extra else b"",
+    )
+
+
+HANDLERS[functools.partial] = guarded(_partial)

@@ -1,0 +1,83 @@
+"""Encodings by name: classes and builtin functions, which another process finds under the same name.
+
+A name stands for what it leads to. Classes and functions whose code the user may edit need more than that; what is
+registered for them in `_encode_walk.HANDLERS` is asked first.
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Callable
+from typing import Any, Final
+
+from eagerly.cache._encode_walk import HANDLERS, Refused, Walk, guarded, record
+
+__all__ = ["class_reference", "constructor_reference", "global_reference", "named_global"]
+
+HEAP_TYPE: Final = 1 << 9
+"""Flag of classes that a `class` statement made; the others are C, and their name says all (`Py_TPFLAGS_HEAPTYPE`)."""
+
+FUNCTIONS_NEED_CODE: Final = "a function is known by its code, which is not encoded here"
+
+
+def class_reference(cls: type, walk: Walk) -> bytes:
+    """What stands for the class of an instance."""
+    if not cls.__flags__ & HEAP_TYPE or id(cls) in walk:
+        return record("class", cls.__module__.encode(), cls.__qualname__.encode())
+    generic: Any = vars(cls).get("__pydantic_generic_metadata__")
+    if isinstance(generic, dict) and generic.get("origin"):  # pydantic's Model[int] cannot be found by its name
+        return record("generic", class_reference(generic["origin"], walk), walk(generic["args"]))
+    return HANDLERS[type](cls, walk)
+
+
+def constructor_reference(function: Any, walk: Walk) -> bytes:
+    """What stands for the callable that `__reduce_ex__` names: always something that pickle could find by name."""
+    if isinstance(function, type):
+        return class_reference(function, walk)
+    if type(function) is types.FunctionType and HANDLERS[types.FunctionType] is REFUSE_FUNCTION:
+        return global_reference(function, getattr(function, "__qualname__", None))
+    if type(function) in HANDLERS or type(function) is types.MethodType:
+        return walk(function, "")
+    return global_reference(function, getattr(function, "__qualname__", None))
+
+
+def global_reference(value: Any, name: str | None) -> bytes:
+    """Module and name of something that is found there."""
+    module = getattr(value, "__module__", None)
+    if type(name) is not str or type(module) is not str or named_global(module, name) is not value:
+        raise Refused("it cannot be found by its name", value)
+    return record("global", module.encode(), name.encode())
+
+
+def named_global(module: str, name: str) -> Any:
+    """What `name`, which may have dots, means in a module that is loaded; None if nothing."""
+    found: Any = sys.modules.get(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found
+
+
+def _class(cls: type, _walk: Walk) -> bytes:
+    if cls.__flags__ & HEAP_TYPE and named_global(cls.__module__, cls.__qualname__) is not cls:
+        raise Refused("its class cannot be found by its name, as it was made in a function", cls)
+    return record("class", cls.__module__.encode(), cls.__qualname__.encode())
+
+
+def _builtin(function: types.BuiltinFunctionType, walk: Walk) -> bytes:
+    owner = function.__self__
+    if owner is None or isinstance(owner, types.ModuleType):
+        module: str | None = function.__module__
+        return record("builtin", (module or "").encode(), function.__qualname__.encode())
+    return record("builtin method", walk(owner, ".__self__"), function.__name__.encode())
+
+
+def _refuse_function(function: Callable[..., Any], _walk: Walk) -> bytes:
+    raise Refused(FUNCTIONS_NEED_CODE, function)
+
+
+REFUSE_FUNCTION: Final = guarded(_refuse_function)
+
+HANDLERS[type] = guarded(_class)
+HANDLERS[types.BuiltinFunctionType] = guarded(_builtin)
+HANDLERS[types.FunctionType] = HANDLERS[types.MethodType] = REFUSE_FUNCTION
