@@ -1,0 +1,397 @@
+"""The default store: small entries in an index, large ones in files, for all processes of one user on one machine.
+
+What is on the disk decides nothing but which bytes belong to which key. Whether anybody else can have put them there
+is asked before they are returned; no lock is taken for a hit, and nothing is written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from eagerly._warnings import warn
+from eagerly.cache._files import ValueFiles, key_of, name_of
+from eagerly.cache._index import GET, Index, is_corrupt, is_full
+from eagerly.cache._layout import Layout
+from eagerly.cache._locks import HeldLock, NoLock, WaitingMark, offset_of
+from eagerly.cache._pool import Pool
+from eagerly.cache._protocol import Buffer, CacheStats, StoredEntry
+from eagerly.errors import CacheError, CorruptEntryError
+
+__all__ = ["DiskStore"]
+
+_T = TypeVar("_T")
+
+_SMALL = 32 * 1024  # bytes; what is larger gets a file
+_TOUCHED = 16384  # hits to remember before they are written
+_TOUCH_INTERVAL = 60.0  # seconds for which they may stay unwritten
+
+
+class DiskStore:
+    """Keeps results in a directory, which is created at the first write.
+
+    Small entries are in an SQLite database, large ones in files that are mapped into memory. Any number of threads and
+    processes of one user may use one directory. When `size_limit` is reached, the least recently used entries go.
+
+    Args:
+        path: The directory. A leading ``~`` is the home directory; a relative path is taken from here and now.
+        size_limit: How many bytes the entries may take.
+        signing_key: Sign entries, and return those of other users too, as the signature is what counts. Without it,
+            only what nobody else can have written is returned.
+        safe: Use only formats that cannot run code.
+        namespace: What keeps signatures of different stores apart; the path, unless given.
+        verify: Compare the checksums of large entries too.
+        timeout: Seconds to wait for another process that writes.
+
+    Raises:
+        OptionValueError: `size_limit` or `timeout` is not positive.
+
+    Example:
+        >>> store = DiskStore("~/.cache/reports", size_limit=10 * 2**30)
+    """
+
+    blocking = True
+    trusted = True
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        size_limit: int = 2**30,
+        signing_key: bytes | None = None,
+        safe: bool = False,
+        namespace: str | None = None,
+        verify: bool = False,
+        timeout: float = 5.0,
+    ) -> None:
+        self.path = os.path.abspath(os.path.expanduser(os.fspath(path)))
+        self.size_limit = size_limit
+        self.signing_key = signing_key
+        self.safe = safe
+        self.namespace = self.path if namespace is None else namespace
+        self.verify = verify
+        self.timeout = timeout
+        self._signed = signing_key is not None
+        self._layout = Layout(self.path, timeout, signed=self._signed)
+        self._files = ValueFiles(self.path, signed=self._signed)
+        self._pool = Pool(self.path, timeout)
+        self._index = Index(self.path, timeout, size_limit)
+        self._index.before_eviction = self._write_touches  # type: ignore[method-assign]
+        self._swept = False
+        self._hits = self._misses = self._errors = 0
+        self._touched: dict[bytes, float] = {}
+        self._next_touch = time.time() + _TOUCH_INTERVAL
+
+    def __repr__(self) -> str:
+        signed = ", signing_key=..." if self._signed else ""
+        return f"{type(self).__name__}({self.path!r}{signed})"
+
+    def __reduce__(self) -> tuple[Callable[[dict[str, Any]], DiskStore], tuple[dict[str, Any]]]:
+        names = ("path", "size_limit", "signing_key", "safe", "namespace", "verify", "timeout")
+        return _rebuild, ({name: getattr(self, name) for name in names},)
+
+    def get(self, key: bytes, /) -> Buffer | None:
+        """The bytes stored under `key`, or None if there are none or they have expired.
+
+        Raises:
+            UntrustedEntryError: Somebody else can have written them.
+            CacheError: They cannot be read.
+        """
+        try:
+            if not self._layout.is_current() and not self._attach():
+                self._misses += 1
+                return None
+            # Not `lent`: that takes as long as the query. A connection that is lost closes itself.
+            connection = self._pool.take()
+            row = connection.execute(GET, (key,)).fetchone()
+            self._pool.give_back(connection)
+        except (sqlite3.Error, OSError) as error:
+            self._errors += 1
+            self._recover(error, "read")
+            return None
+        except CacheError:
+            self._errors += 1
+            raise
+        if row is None:
+            return self._miss()
+        value, expires = row
+        now = time.time()
+        if expires is not None and not (isinstance(expires, float) and expires > now):
+            return self._miss()
+        if value is None:
+            try:
+                value = self._files.read(key)
+            except OSError as error:
+                self._errors += 1
+                raise CacheError(f"{self!r} cannot read the file of an entry: {error}") from error
+            except CacheError:
+                self._errors += 1
+                raise
+            if value is None:
+                return self._miss()
+        elif not isinstance(value, bytes):
+            self._errors += 1
+            raise CorruptEntryError(f"{self!r} has an entry that is of type {type(value).__name__}, not bytes")
+        # Counters: no other thread runs between the reading and the writing of an attribute.
+        self._hits += 1
+        self._touched[key] = now
+        if now > self._next_touch or len(self._touched) > _TOUCHED:
+            self._flush_touches(now)
+        return value
+
+    def put(self, key: bytes, parts: Sequence[Buffer], /, *, expires: float | None = None, tag: str = "") -> None:
+        """Store the concatenation of `parts` under `key`, at once or not at all.
+
+        Raises:
+            CacheError: It cannot be stored: the disk is full, the entry is larger than the store, another process
+                writes for longer than `timeout`, or the directory cannot be written to.
+        """
+        size = sum(part.nbytes if isinstance(part, memoryview) else len(part) for part in parts)
+        if size > self.size_limit:
+            raise CacheError(
+                f"an entry of {size} bytes does not fit into {self!r}, whose size_limit is {self.size_limit} bytes;"
+                f" raise the limit, or do not cache {tag or 'this'}"
+            )
+        if size <= _SMALL:
+            value = (size, None, b"".join(parts))
+            replaced = self._write(lambda index: _save(index, key, value, expires, tag))
+        else:
+            replaced = self._write(lambda index: self._put_file(index, key, parts, size, expires, tag))
+        if replaced:
+            self._layout.change_generation()
+
+    def delete(self, key: bytes, /) -> bool:
+        """Remove the entry; whether there was one."""
+        if not self._exists():
+            return False
+        found: bool = self._write(lambda index: index.delete(key))
+        if found:
+            self._layout.change_generation()
+        return found
+
+    def clear(self) -> int:
+        """Remove every entry, and nothing else; how many there were. Works on a full disk too."""
+        if not self._exists():
+            return 0
+        self._touched.clear()
+        count = self._write(self._clear_rows)
+        self._layout.remove_set_aside()
+        self._files.remove_empty_shards()
+        self._layout.change_generation()
+        return count
+
+    def stats(self) -> CacheStats:
+        """Hits, misses and errors of this object; bytes and entries of all processes."""
+        rows = self._read("SELECT COUNT(*), CAST(TOTAL(size) AS INTEGER) FROM Cache")
+        count, size = rows[0] if rows else (0, 0)
+        return CacheStats(self._hits, self._misses, self._errors, size, count)
+
+    def entries(self, tag: str | None = None) -> Iterator[StoredEntry]:
+        """The entries, newest first; only those with `tag` if it is given."""
+        rows = self._read(
+            "SELECT key, tag, size, store_time, expire_time FROM Cache WHERE (?1 IS NULL OR tag = ?1)"
+            " AND (expire_time IS NULL OR expire_time > ?2) ORDER BY store_time DESC, rowid DESC",
+            (tag, time.time()),
+        )
+        for row in rows:
+            key, name, size, stored_at, _ = row
+            # Of what others planted, nothing of another type gets out.
+            if isinstance(key, bytes) and isinstance(name, str) and isinstance(size, int):
+                if isinstance(stored_at, float) and isinstance(row[4], float | None):
+                    yield StoredEntry(*row)
+
+    def close(self) -> None:
+        """Let go of connections. The store may be used again, which opens them anew."""
+        if self._touched and self._exists():
+            self._flush_touches(time.time())
+        self._pool.close()
+        self._layout.forget()
+
+    def try_lock(self, key: bytes, /) -> HeldLock | NoLock | None:
+        """Lock `key` against other processes; None if another one has it. Never waits.
+
+        Where processes cannot agree (no POSIX locks, a directory without write access), the lock keeps nobody out.
+        """
+        file = self._layout.locks()
+        return NoLock() if file is None else file.try_lock(offset_of(key))
+
+    def mark_waiting(self, key: bytes, /) -> WaitingMark | None:
+        """Note that this process waits for `key` while it holds a lock itself."""
+        file = self._layout.locks()
+        return None if file is None else file.mark(offset_of(key))
+
+    def unmark_waiting(self, mark: WaitingMark | None, /) -> None:
+        """Take that back."""
+        if mark is not None:
+            mark.remove()
+
+    def is_waited_for(self, key: bytes, /) -> bool:
+        """Whether another process has marked that it waits for `key`."""
+        file = self._layout.locks()
+        return file is not None and file.is_marked(offset_of(key))
+
+    def generation(self) -> bytes:
+        """Eight bytes that are others when an entry was replaced or removed, by any process; at first ``b""``."""
+        mapped = self._layout.mapped
+        return b"" if mapped is None else mapped[:8]
+
+    def _miss(self) -> None:
+        self._misses += 1
+
+    def _exists(self) -> bool:
+        try:
+            return self._layout.is_current() or self._attach()
+        except (sqlite3.Error, OSError) as error:
+            self._recover(error, "read")
+            return False
+
+    def _attach(self) -> bool:
+        """Look at the directory; whether there is an index."""
+        found, changed = self._layout.look()
+        if changed:
+            self._pool.reset(writable=self._layout.is_writable)
+        return found
+
+    def _read(self, statement: str, arguments: tuple[Any, ...] = ()) -> list[Any]:
+        """The rows; none if there is no index, or one that is corrupt."""
+        try:
+            if not self._layout.is_current() and not self._attach():
+                return []
+            with self._pool.lent() as connection:
+                return connection.execute(statement, arguments).fetchall()
+        except (sqlite3.Error, OSError) as error:
+            self._errors += 1
+            self._recover(error, "read")
+            return []
+
+    def _write(self, action: Callable[[Index], _T]) -> _T:
+        """Run `action` on the index, which is made if need be, and once more if that turns out to be corrupt."""
+        while True:
+            try:
+                if not self._layout.is_current() and not self._attach():
+                    self._layout.create()
+                    self._attach()
+                if not self._swept:
+                    self._swept = True
+                    self._transact(self._sweep)
+                return self._transact(action)
+            except (sqlite3.Error, OSError) as error:
+                self._errors += 1
+                self._recover(error, "written to")
+            except CacheError:
+                self._errors += 1
+                raise
+
+    def _transact(self, action: Callable[[Index], _T]) -> _T:
+        with self._pool.lent() as connection, self._index.using(connection) as removed:
+            result = action(self._index)
+            if removed:
+                self._remove_unclaimed(self._index, removed)
+            return result
+
+    def _put_file(
+        self, index: Index, key: bytes, parts: Sequence[Buffer], size: int, expires: float | None, tag: str
+    ) -> bool:
+        name = name_of(key)
+        directory_mode, mode = self._layout.modes
+        with self._files.written(key, parts, directory_mode, mode) as written:
+            try:
+                with index.transact():
+                    written.publish()
+                    return _save(index, key, (size, name, None), expires, tag)
+            except BaseException:
+                if written.published:
+                    with contextlib.suppress(sqlite3.Error, OSError):
+                        self._remove_unclaimed(index, [name])
+                raise
+
+    def _remove_unclaimed(self, index: Index, names: list[Any]) -> None:
+        """Remove files which no row claims. In a transaction: nobody can claim one in the meantime."""
+        with index.transact():
+            for name in names:
+                key = key_of(name)
+                if key is not None and not index.claims(key):
+                    self._files.remove(key)
+        names.clear()
+
+    def _sweep(self, index: Index) -> None:
+        """Remove what processes left behind that were killed: files without a row, and rows without a file."""
+        self._files.remove_abandoned()
+        unclaimed = [name_of(key) for key in self._files.keys() if not index.claims(key)]
+        if unclaimed:
+            self._remove_unclaimed(index, unclaimed)
+        index.drop_without_file(lambda key, name: name == name_of(key) and self._files.exists(key))
+
+    def _clear_rows(self, index: Index) -> int:
+        try:
+            count: int = index.clear()
+        except sqlite3.OperationalError as error:
+            if not is_full(error):
+                raise
+            count = self._clear_full_disk(index)
+        self._remove_unclaimed(index, [name_of(key) for key in self._files.keys()])
+        return count
+
+    def _clear_full_disk(self, index: Index) -> int:
+        """Removing rows needs room for SQLite's log. So first the files go, then, if need be, the index itself."""
+        count = index.count()
+        for key in self._files.keys():
+            self._files.remove(key)
+        try:
+            index.clear()
+        except sqlite3.OperationalError as error:
+            if not is_full(error):
+                raise
+            self._layout.discard_index()
+        return count
+
+    def _write_touches(self, index: Index) -> None:
+        touched, self._touched = self._touched, {}
+        index.touch_all(touched)
+
+    def _flush_touches(self, now: float) -> None:
+        """Write what is in memory about the use of entries, for other processes; if that fails, it is forgotten."""
+        self._next_touch = now + _TOUCH_INTERVAL
+        with contextlib.suppress(sqlite3.Error, OSError, CacheError):
+            self._transact(self._write_touches_if_useful)
+
+    def _write_touches_if_useful(self, index: Index) -> None:
+        if index.volume() > self.size_limit // 2:
+            with index.transact():
+                self._write_touches(index)
+        else:
+            self._touched.clear()
+
+    def _recover(self, error: Exception, done: str) -> None:
+        """Set a corrupt index aside. Every other error becomes a `CacheError`."""
+        if not (isinstance(error, sqlite3.Error) and is_corrupt(error)):
+            why = str(error)
+            if "locked" in why:
+                why = f"another process has been writing to it for more than {self.timeout:g} s"
+            raise CacheError(f"{self!r} cannot be {done}: {why}") from error
+        self._pool.reset(writable=True)
+        try:
+            name = self._layout.set_aside()
+        except OSError as problem:
+            raise CacheError(f"the index of {self!r} is corrupt ({error}) and cannot be moved: {problem}") from error
+        self._swept = False
+        if name is not None:
+            warn(
+                f"the index of {self!r} is corrupt ({error}). The store starts anew; the old index is {name!r} until"
+                f" the store is cleared"
+            )
+
+
+def _save(
+    index: Index, key: bytes, value: tuple[int, str | None, bytes | None], expires: float | None, tag: str
+) -> bool:
+    index.save(key, value, expires, tag)
+    return index.replaced
+
+
+def _rebuild(options: dict[str, Any]) -> DiskStore:
+    return DiskStore(**options)

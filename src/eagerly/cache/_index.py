@@ -1,0 +1,306 @@
+"""The index of a disk store: diskcache on a database whose content is believed in nothing but keys and bytes.
+
+diskcache as shipped unpickles what a row tells it to, opens and deletes the file that a row names, and takes attributes
+and PRAGMA statements from a table (CVE-2025-69872). Here nothing of that is left: `Opaque` replaces its `Disk`, no
+setting is ever read, a database with any other table, index or trigger than `SCHEMA` is not used, and names of files
+come from keys. What remains is what diskcache does well: rows, transactions, expiry.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+from urllib.parse import quote
+
+import diskcache
+
+from eagerly.errors import CacheError
+
+__all__ = ["GET", "NAME", "SCHEMA", "Connection", "Index", "WrongSchema", "connect", "create", "is_corrupt", "is_full"]
+
+NAME = "cache.db"
+
+GET = "SELECT value, expire_time FROM Cache WHERE key = ? AND raw = 1"
+
+# What the statements of diskcache need. Differences to its own: `Settings` holds the size only, kept by triggers that
+# count some bytes per row; NULL is in no index; and files are found by name.
+_ROW = 256
+SCHEMA = {
+    "Settings": "CREATE TABLE Settings (key TEXT NOT NULL UNIQUE, value)",
+    "Cache": (
+        "CREATE TABLE Cache (rowid INTEGER PRIMARY KEY, key BLOB, raw INTEGER, store_time REAL, expire_time REAL,"
+        " access_time REAL, access_count INTEGER DEFAULT 0, tag BLOB, size INTEGER DEFAULT 0, mode INTEGER DEFAULT 0,"
+        " filename TEXT, value BLOB)"
+    ),
+    "Cache_key_raw": "CREATE UNIQUE INDEX Cache_key_raw ON Cache(key, raw)",
+    "Cache_expire_time": "CREATE INDEX Cache_expire_time ON Cache(expire_time) WHERE expire_time IS NOT NULL",
+    "Cache_access_time": "CREATE INDEX Cache_access_time ON Cache(access_time)",
+    "Cache_filename": "CREATE INDEX Cache_filename ON Cache(filename) WHERE filename IS NOT NULL",
+    "Settings_size_insert": (
+        "CREATE TRIGGER Settings_size_insert AFTER INSERT ON Cache FOR EACH ROW BEGIN"
+        f" UPDATE Settings SET value = value + NEW.size + {_ROW} WHERE key = 'size'; END"
+    ),
+    "Settings_size_update": (
+        "CREATE TRIGGER Settings_size_update AFTER UPDATE OF size ON Cache FOR EACH ROW BEGIN"
+        " UPDATE Settings SET value = value + NEW.size - OLD.size WHERE key = 'size'; END"
+    ),
+    "Settings_size_delete": (
+        "CREATE TRIGGER Settings_size_delete AFTER DELETE ON Cache FOR EACH ROW BEGIN"
+        f" UPDATE Settings SET value = value - OLD.size - {_ROW} WHERE key = 'size'; END"
+    ),
+}
+
+_PAGE = 2048  # bytes; a put changes five pages wherever they are, so small pages mean less to write
+_CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_SCHEMA)
+_SHORT_READ = 522  # SQLITE_IOERR_SHORT_READ, as the primary code
+_EXPIRY_INTERVAL = 60.0  # seconds between two looks for expired rows
+
+
+class WrongSchema(sqlite3.DatabaseError):
+    """A database that is none of ours."""
+
+
+class Connection(sqlite3.Connection):
+    """Closes itself when nobody has it any more: a thread may end, or be interrupted, at any moment."""
+
+    pool: Any = None
+    is_open = True
+
+    def close(self) -> None:
+        self.is_open = False
+        super().close()
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class Opaque(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
+    """Keys and values are bytes, and stay so. Replaces every method through which diskcache would do more."""
+
+    def __init__(self) -> None:
+        super().__init__("")
+
+    def put(self, key: bytes) -> tuple[bytes, bool]:
+        return key, True
+
+    def get(self, key: Any, raw: Any) -> Any:
+        return key
+
+    def store(self, value: tuple[int, str | None, bytes | None], read: Any, key: Any = None) -> tuple[Any, ...]:
+        size, filename, blob = value
+        return size, 0, filename, blob
+
+    def fetch(self, mode: Any, filename: Any, value: Any, read: Any) -> Any:
+        return value
+
+    def filename(self, key: Any = None, value: Any = None) -> Any:
+        raise AssertionError("diskcache writes no files here")
+
+    def remove(self, file_path: Any) -> None:
+        raise AssertionError("diskcache removes no files here")
+
+
+class Index(diskcache.Cache):  # type: ignore[misc]
+    """diskcache on connections that are lent to it for one operation.
+
+    Its constructor is not called: that writes to the database, reads settings from it, and replaces ``~`` and ``$``.
+    """
+
+    statistics = 0
+    tag_index = 0
+    eviction_policy = "least-recently-used"
+
+    def __init__(self, directory: str, timeout: float, size_limit: int) -> None:
+        self._directory = directory
+        self._timeout = timeout
+        self._local = threading.local()
+        self._disk = Opaque()
+        self.size_limit = size_limit
+        self._next_expiry = 0.0
+
+    @contextlib.contextmanager
+    def using(self, connection: sqlite3.Connection) -> Iterator[list[Any]]:
+        """diskcache works on this connection, in this thread; gives the list of files that rows do not claim any more."""
+        local = self._local
+        local.connection, local.removed, local.expires, local.replaced = connection, [], None, False
+        try:
+            yield local.removed
+        finally:
+            local.connection = None
+
+    @property
+    def _con(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection = self._local.connection
+        return connection
+
+    @property
+    def replaced(self) -> bool:
+        """Whether the last `set` met a row of the same key."""
+        found: bool = self._local.replaced
+        return found
+
+    @contextlib.contextmanager
+    def _transact(
+        self, retry: bool = False, filename: str | None = None
+    ) -> Iterator[tuple[Any, Callable[[Any], None]]]:
+        connection = self._con
+        execute = connection.execute
+        if connection.in_transaction:
+            yield execute, self._local.removed.append
+            return
+        execute("BEGIN IMMEDIATE")
+        try:
+            yield execute, self._local.removed.append
+            execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.rollback()
+            raise
+
+    def save(self, key: bytes, value: tuple[int, str | None, bytes | None], expires: float | None, tag: str) -> None:
+        """`set`, with the moment of expiry as it was given."""
+        self._local.expires = expires
+        self.set(key, value, tag=tag)
+
+    def _row_insert(self, key: bytes, raw: bool, now: float, columns: tuple[Any, ...]) -> None:
+        super()._row_insert(key, raw, now, (self._local.expires, *columns[1:]))
+
+    def _row_update(self, rowid: int, now: float, columns: tuple[Any, ...]) -> None:
+        self._local.replaced = True
+        super()._row_update(rowid, now, (self._local.expires, *columns[1:]))
+
+    def _cull(self, now: float, sql: Any, cleanup: Callable[[Any], None], limit: int | None = None) -> None:
+        """Remove expired rows, then the least recently used ones, but no more than needed, and never the newest."""
+        if now >= self._next_expiry:
+            self._next_expiry = now + _EXPIRY_INTERVAL
+            expired = "SELECT rowid, filename, size FROM Cache WHERE expire_time < ? LIMIT 1000"
+            self._forget(sql, cleanup, expired, (now,))
+        excess = self.volume() - self.size_limit
+        if excess > 0:
+            self.before_eviction(self)
+            (newest,) = sql("SELECT MAX(access_time) FROM Cache").fetchone()
+            least = "SELECT rowid, filename, size FROM Cache WHERE access_time < ? ORDER BY access_time"
+            self._forget(sql, cleanup, least, (newest,), excess)
+
+    def before_eviction(self, index: Index) -> None:
+        """Called before rows go by their time of access; `DiskStore` writes those that it has in memory."""
+
+    @staticmethod
+    def _forget(
+        sql: Any, cleanup: Callable[[Any], None], select: str, arguments: tuple[Any, ...], excess: float = float("inf")
+    ) -> None:
+        doomed: list[tuple[int]] = []
+        for rowid, filename, size in sql(select, arguments):
+            if excess <= 0:
+                break
+            excess -= (size if isinstance(size, int) else 0) + _ROW
+            doomed.append((rowid,))
+            if filename is not None:
+                cleanup(filename)
+        for row in doomed:
+            sql("DELETE FROM Cache WHERE rowid = ?", row)
+
+    def execute(self, statement: str, arguments: tuple[Any, ...] = ()) -> sqlite3.Cursor:
+        return self._con.execute(statement, arguments)
+
+    def count(self) -> int:
+        """How many rows there are, expired ones included."""
+        (count,) = self.execute("SELECT COUNT(*) FROM Cache").fetchone()
+        return int(count)
+
+    def claims(self, key: bytes) -> bool:
+        """Whether the entry is there and in a file."""
+        statement = "SELECT 1 FROM Cache WHERE key = ? AND raw = 1 AND value IS NULL"
+        return self.execute(statement, (key,)).fetchone() is not None
+
+    def drop_without_file(self, exists: Callable[[bytes, Any], bool]) -> None:
+        """Remove rows whose file is not there, or that name another file than theirs."""
+        statement = "SELECT rowid, key, filename FROM Cache WHERE filename IS NOT NULL"
+        if all(exists(key, filename) for _, key, filename in self.execute(statement).fetchall()):
+            return
+        with self.transact():
+            for rowid, key, filename in self.execute(statement).fetchall():
+                if not exists(key, filename):
+                    self.execute("DELETE FROM Cache WHERE rowid = ?", (rowid,))
+
+    def volume(self) -> int:
+        """Bytes of all entries, with what their rows take."""
+        row = self._con.execute("SELECT value FROM Settings WHERE key = 'size'").fetchone()
+        if row is None or not isinstance(row[0], int):
+            raise WrongSchema("the index does not say how large it is")
+        return row[0]
+
+    def reset(self, key: str, value: Any = None, update: bool = True) -> Any:
+        """As shipped this makes attributes and PRAGMAs of rows; here no row is a setting."""
+        raise AssertionError("diskcache reads no settings here")
+
+    def touch_all(self, touched: Mapping[bytes, float]) -> None:
+        """Write when entries were last used."""
+        statement = "UPDATE Cache SET access_time = ? WHERE key = ? AND raw = 1 AND access_time < ?"
+        for key, moment in touched.items():
+            self.execute(statement, (moment, key, moment))
+
+
+def connect(directory: str, timeout: float, *, writable: bool) -> Connection:
+    """A connection to an index that exists and has our schema, or an `sqlite3.Error`."""
+    path = os.path.join(directory, NAME)
+    if writable:
+        how = "mode=rw"
+    elif os.path.exists(path + "-wal"):
+        how = "mode=ro"
+    else:
+        # Nobody has it open, and in a directory without write access SQLite could not make its log.
+        how = "immutable=1"
+    connection = sqlite3.connect(
+        f"file:{quote(path)}?{how}",
+        uri=True,
+        timeout=timeout,
+        isolation_level=None,
+        check_same_thread=False,
+        factory=Connection,
+    )
+    try:
+        # No memory map: a truncated database must give an error, not a signal. No functions from a planted schema.
+        for pragma in ("trusted_schema=OFF", "synchronous=NORMAL", "mmap_size=0", "cache_size=-4096"):
+            connection.execute(f"PRAGMA {pragma}")
+        found = dict(connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall())
+        if found != SCHEMA:
+            raise WrongSchema("its tables are not those of this version")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def create(path: str, mode: int) -> None:
+    """Make an empty index at `path`, where nothing is yet."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode))
+    os.chmod(path, mode)
+    connection = sqlite3.connect(path, isolation_level=None, factory=Connection)
+    try:
+        for statement in (f"PRAGMA page_size={_PAGE}", "PRAGMA auto_vacuum=FULL", "PRAGMA journal_mode=WAL", "BEGIN"):
+            connection.execute(statement)
+        for statement in SCHEMA.values():
+            connection.execute(statement)
+        connection.execute("INSERT INTO Settings VALUES ('size', 0)")
+        connection.execute("COMMIT")
+    finally:
+        connection.close()
+
+
+def is_corrupt(error: sqlite3.Error) -> bool:
+    """Whether the database itself is at fault, and will stay so."""
+    if isinstance(error, WrongSchema):
+        return True
+    code = getattr(error, "sqlite_errorcode", 0)
+    return code == _SHORT_READ or code & 0xFF in _CORRUPT
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether there is no room to write."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    return isinstance(error, sqlite3.Error) and code & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)

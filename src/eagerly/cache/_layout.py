@@ -1,0 +1,263 @@
+"""The directory of a disk store: what is in it, who may write there, and whether it is still the one of a moment ago.
+
+====================  ===========================================================================================
+``cache.db``          the index, with ``-wal`` and ``-shm`` beside it while it is open
+``ab/cdef....value``  the file of one large entry; ``.tmp`` while it is being written
+``locks``             one byte per key, never written, only locked
+``generation``        eight random bytes, others after each replacement or removal
+``.gitignore``        so that no cache gets into a repository
+``cache.db.corrupt-1`` an index that could not be read, until the store is cleared
+====================  ===========================================================================================
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import mmap
+import os
+import re
+import secrets
+import stat
+import time
+from collections.abc import Iterator
+
+from eagerly.cache._index import NAME, WrongSchema, create
+from eagerly.cache._locks import LockFile, lock_file
+from eagerly.cache._trust import check_directory, check_file, open_directory, open_file
+from eagerly.errors import CacheError
+
+try:
+    import fcntl
+except ImportError:  # pragma: no cover - only where there are no POSIX locks
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["Layout"]
+
+_SET_ASIDE = re.compile(re.escape(NAME) + r"\.corrupt-[0-9]+(-wal|-journal)?")
+_GENERATION = 8  # bytes
+
+
+class Layout:
+    """The directory of one store.
+
+    Attributes:
+        mapped: The generation, in memory that all processes share; None as long as there is none.
+        is_writable: Whether anything can be written here, as far as was seen last.
+    """
+
+    def __init__(self, directory: str, timeout: float, *, signed: bool) -> None:
+        self._directory = directory
+        self._timeout = timeout
+        self._signed = signed
+        self._modes = (0o700, 0o600)
+        self._seen: tuple[int, int] | None = None
+        self._index: tuple[int, int] | None = None
+        self._generation: tuple[int, int] | None = None
+        self.mapped: mmap.mmap | None = None
+        self.is_writable = True
+
+    @property
+    def modes(self) -> tuple[int, int]:
+        """Of new directories and files. Where people share a signed store, what they share is the directory's mode."""
+        return self._modes
+
+    def is_current(self) -> bool:
+        """Whether nothing was added, removed or renamed, and no owner or mode has changed, since `look`.
+
+        What is in a directory that only this user can enter cannot be changed by others in any other way. A directory
+        that others can enter is never current.
+        """
+        try:
+            status = os.stat(self._directory)
+        except FileNotFoundError:
+            return False
+        return self._seen == (status.st_ctime_ns, status.st_ino)
+
+    def look(self) -> tuple[bool, bool]:
+        """Whether there is an index, and whether it is another one than before.
+
+        Raises:
+            UntrustedEntryError: Somebody else can have written what is here.
+        """
+        before = self._index
+        self._seen = self._index = None
+        try:
+            status = os.stat(self._directory)
+        except (FileNotFoundError, NotADirectoryError):
+            self._map_generation()
+            return False, before is not None
+        check_directory(self._directory, status, signed=self._signed)
+        if self._signed and status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            self._modes = stat.S_IMODE(status.st_mode), status.st_mode & 0o666
+        self._map_generation()
+        found: dict[str, os.stat_result] = {}
+        for name in (NAME, NAME + "-wal", NAME + "-shm", NAME + "-journal"):
+            path = os.path.join(self._directory, name)
+            with contextlib.suppress(FileNotFoundError):
+                found[name] = os.lstat(path)
+                check_file(path, found[name], signed=self._signed)
+        index = found.get(NAME)
+        if index is None:
+            return False, before is not None
+        self._index = (index.st_dev, index.st_ino)
+        if NAME + "-journal" in found:
+            # We never write one. A planted one can name any file, which SQLite would delete.
+            raise WrongSchema("there is a rollback journal beside it")
+        self.is_writable = _is_writable(self._directory)
+        if self._signed or not status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            self._seen = (status.st_ctime_ns, status.st_ino)
+        # An index that cannot be written to is read as if it never changed.
+        return True, self._index != before or not self.is_writable
+
+    def create(self) -> None:
+        """Make what is missing."""
+        self._create_directory()
+        with self._maintained():
+            path = os.path.join(self._directory, "generation")
+            if not os.path.lexists(path):
+                self._write_new(path, secrets.token_bytes(_GENERATION))
+            path = os.path.join(self._directory, NAME)
+            if not os.path.lexists(path):
+                # A log without its database would be taken for that of the new one.
+                for name in (NAME, NAME + ".new"):
+                    self._remove_index(os.path.join(self._directory, name))
+                create(path + ".new", self._modes[1])
+                os.rename(path + ".new", path)
+
+    def set_aside(self) -> str | None:
+        """Give the index that was seen last another name; which, or None if another process was faster."""
+        path = os.path.join(self._directory, NAME)
+        with self._maintained():
+            try:
+                status = os.lstat(path)
+            except FileNotFoundError:
+                return None
+            if (status.st_dev, status.st_ino) != self._index:
+                return None
+            names = (f"{path}.corrupt-{number}" for number in itertools.count(1))
+            name = next(name for name in names if not os.path.lexists(name))
+            os.rename(path, name)
+            for suffix in ("-wal", "-journal"):
+                with contextlib.suppress(FileNotFoundError):
+                    os.rename(path + suffix, name + suffix)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path + "-shm")
+            self._seen = None
+            return name
+
+    def discard_index(self) -> None:
+        """Remove the index, when there is no room to remove its rows."""
+        with self._maintained():
+            self._remove_index(os.path.join(self._directory, NAME))
+        self._seen = None
+
+    def remove_set_aside(self) -> None:
+        for name in os.listdir(self._directory):
+            if _SET_ASIDE.fullmatch(name):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(os.path.join(self._directory, name))
+
+    def locks(self) -> LockFile | None:
+        """The locks of this process in this directory; None where there can be none."""
+        path = os.path.join(self._directory, "locks")
+        for _ in range(2):
+            try:
+                return lock_file(path, self._modes[1], signed=self._signed)
+            except FileNotFoundError:
+                try:
+                    self._create_directory()
+                except OSError:
+                    return None
+            except OSError:
+                return None
+        return None
+
+    def change_generation(self) -> None:
+        """Tell all processes that entries which they have in memory may be out of date."""
+        mapped = self.mapped
+        if mapped is not None and self.is_writable:
+            mapped[:_GENERATION] = secrets.token_bytes(_GENERATION)
+
+    def forget(self) -> None:
+        """Look again at the next occasion."""
+        self._seen = None
+
+    def _map_generation(self) -> None:
+        path = os.path.join(self._directory, "generation")
+        try:
+            status = os.lstat(path)
+            if (status.st_dev, status.st_ino) == self._generation:
+                return
+            self._generation = self.mapped = None
+            writable = _is_writable(self._directory)
+            fd, status = open_file(path, os.O_RDWR if writable else os.O_RDONLY, signed=self._signed)
+        except (FileNotFoundError, NotADirectoryError):
+            self._generation = self.mapped = None
+            return
+        try:
+            if status.st_size >= _GENERATION:
+                access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
+                self.mapped = mmap.mmap(fd, _GENERATION, access=access)
+                self._generation = (status.st_dev, status.st_ino)
+        finally:
+            os.close(fd)
+
+    def _create_directory(self) -> None:
+        if os.path.isdir(self._directory):
+            check_directory(self._directory, os.stat(self._directory), signed=self._signed)
+            return
+        os.makedirs(os.path.dirname(self._directory), exist_ok=True)
+        try:
+            os.mkdir(self._directory, 0o700)
+        except FileExistsError:
+            return
+        with contextlib.suppress(FileExistsError):
+            self._write_new(os.path.join(self._directory, ".gitignore"), b"*\n")
+
+    def _write_new(self, path: str, content: bytes) -> None:
+        """Write a file that appears with its content."""
+        temporary = f"{path}.{secrets.token_hex(4)}.new"
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, self._modes[1])
+        try:
+            try:
+                os.write(fd, content)
+                os.chmod(temporary, self._modes[1])
+            finally:
+                os.close(fd)
+            os.rename(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+
+    def _remove_index(self, path: str) -> None:
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path + suffix)
+
+    @contextlib.contextmanager
+    def _maintained(self) -> Iterator[None]:
+        """One process at a time makes, moves or removes an index."""
+        fd = open_directory(os.path.realpath(self._directory), signed=self._signed)
+        try:
+            deadline = time.monotonic() + self._timeout
+            while fcntl is not None:
+                try:
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise CacheError(
+                            f"another process has been making or repairing the index in {self._directory!r} for more"
+                            f" than {self._timeout:g} s"
+                        ) from None
+                    time.sleep(0.005)
+                except OSError:
+                    break  # a file system without locks
+            yield
+        finally:
+            os.close(fd)
+
+
+def _is_writable(directory: str) -> bool:
+    return os.access(directory, os.W_OK, effective_ids=os.access in os.supports_effective_ids)

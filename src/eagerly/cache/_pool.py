@@ -1,0 +1,122 @@
+"""Connections that wait to be used: any thread may take one, so threads that end leave nothing open.
+
+SQLite keeps the locks of all connections of a process in one place and copies of them do not survive a fork. So a fork
+waits until the connections are back, and the child closes its copies before it opens any.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+
+from eagerly.cache._index import Connection, connect
+
+__all__ = ["Pool"]
+
+_IDLE = 8  # connections to keep
+_FORK_PATIENCE = 1.0  # seconds that a fork waits for connections in use
+
+
+class Pool:
+    """Connections to the index in one directory."""
+
+    def __init__(self, directory: str, timeout: float) -> None:
+        self._directory = directory
+        self._timeout = timeout
+        self._idle: list[Connection] = []
+        self._opened: weakref.WeakSet[Connection] = weakref.WeakSet()
+        self._opening = threading.Lock()
+        self.writable = True
+        _pools.add(self)
+
+    def take(self) -> Connection:
+        """A connection for one operation; who does not give it back closes it."""
+        try:
+            return self._idle.pop()
+        except IndexError:
+            pass
+        with self._opening:
+            connection = connect(self._directory, self._timeout, writable=self.writable)
+            connection.pool = self._idle
+            self._opened.add(connection)
+            return connection
+
+    def give_back(self, connection: Connection) -> None:
+        idle = connection.pool
+        # After a reset, connections of before are of no use.
+        if idle is self._idle and len(idle) < _IDLE:
+            idle.append(connection)
+        else:
+            connection.close()
+
+    @contextlib.contextmanager
+    def lent(self) -> Iterator[Connection]:
+        """A connection for the block. After an error it is closed, whatever state it is in."""
+        connection = self.take()
+        try:
+            yield connection
+        except BaseException:
+            connection.close()
+            raise
+        self.give_back(connection)
+
+    def reset(self, *, writable: bool) -> None:
+        """Close what is idle now and what comes back later: the index is another file."""
+        self.writable = writable
+        self.close()
+
+    def close(self) -> None:
+        with self._opening:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def before_fork(self) -> None:
+        self._opening.acquire()
+        deadline = time.monotonic() + _FORK_PATIENCE
+        # Nobody opens any now, and each that is in use comes back or is closed.
+        while sum(1 for each in self._opened if each.is_open) > len(self._idle) and time.monotonic() < deadline:
+            time.sleep(0.001)
+
+    def after_fork_in_parent(self) -> None:
+        self._opening.release()
+
+    def after_fork_in_child(self) -> None:
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+        # Those of other threads are never closed here: they may be in the middle of something.
+        _never_closed.extend(each for each in self._opened if each.is_open)
+        self._opened = weakref.WeakSet()
+        self._opening = threading.Lock()
+
+
+_pools: weakref.WeakSet[Pool] = weakref.WeakSet()
+_forking: list[Pool] = []
+_never_closed: list[Connection] = []
+
+
+def _before_fork() -> None:
+    _forking[:] = sorted(_pools, key=id)
+    for pool in _forking:
+        pool.before_fork()
+
+
+def _after_fork_in_parent() -> None:
+    for pool in _forking:
+        pool.after_fork_in_parent()
+    _forking.clear()
+
+
+def _after_fork_in_child() -> None:
+    for pool in _forking:
+        pool.after_fork_in_child()
+    _forking.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
