@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from eagerly._warnings import warn
 from eagerly.cache._files import ValueFiles, key_of, name_of
 from eagerly.cache._index import GET, Index, is_corrupt, is_full
-from eagerly.cache._layout import Layout
+from eagerly.cache._directory import Layout
 from eagerly.cache._locks import HeldLock, NoLock, WaitingMark, offset_of
 from eagerly.cache._pool import Pool
 from eagerly.cache._protocol import Buffer, CacheStats, StoredEntry
