@@ -41,6 +41,7 @@ class Clock:
         now: Returns seconds as a float; never goes backwards. Default: `time.perf_counter`.
         sleep: Blocks the thread for so many seconds. Default: `time.sleep`, in slices.
         async_sleep: Suspends the coroutine for so many seconds. Default: `asyncio.sleep`.
+        time: Returns Unix seconds, which say whether a cached result has expired. Default: `time.time`.
 
     Raises:
         OptionTypeError: An argument is not callable.
@@ -52,23 +53,25 @@ class Clock:
         ...     pass
     """
 
-    __slots__ = ("async_sleep", "now", "sleep")
+    __slots__ = ("async_sleep", "now", "sleep", "time")
 
     def __init__(
         self,
         now: Now = time.perf_counter,
         sleep: Sleep = _sleep,
         async_sleep: AsyncSleep = _asyncio_sleep,
+        time: Now = time.time,
     ) -> None:
-        for name, value in (("now", now), ("sleep", sleep), ("async_sleep", async_sleep)):
+        for name, value in (("now", now), ("sleep", sleep), ("async_sleep", async_sleep), ("time", time)):
             if not callable(value):
                 raise OptionTypeError(f"Clock({name}=...) takes a function, not {value!r}")
         self.now: Now = now
         self.sleep: Sleep = sleep
         self.async_sleep: AsyncSleep = async_sleep
+        self.time: Now = time
 
     def __repr__(self) -> str:
-        return f"Clock(now={self.now!r}, sleep={self.sleep!r}, async_sleep={self.async_sleep!r})"
+        return f"Clock(now={self.now!r}, sleep={self.sleep!r}, async_sleep={self.async_sleep!r}, time={self.time!r})"
 
 
 SYSTEM_CLOCK = Clock()

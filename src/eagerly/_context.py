@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from eagerly._clock import Clock
+    from eagerly._stored import StoredCall
     from eagerly._task import Task
+    from eagerly.cache._protocol import CacheStore
+    from eagerly.datasets._store import DatasetStore
     from eagerly.typing import Reporter
 
 __all__ = ["TaskContext"]
@@ -43,6 +46,7 @@ class TaskContext(TaskMetadata):
     _timestamp: datetime | None = None
     _retries_told = 1
     _deadline: float | None = None
+    _stored: StoredCall | None = None
 
     ended: bool
     started: float
@@ -79,6 +83,16 @@ class TaskContext(TaskMetadata):
         return self._outer._call
 
     @property
+    def cache_store(self) -> CacheStore | None:
+        """Where the results of cached tasks that the body calls go, or None."""
+        return self._session.cache_store
+
+    @property
+    def dataset_store(self) -> DatasetStore | None:
+        """Where datasets are saved that the body saves, or None."""
+        return self._session.dataset_store
+
+    @property
     def metadata(self) -> TaskMetadata:
         """The facts about this call that hooks get too."""
         return self
@@ -100,6 +114,14 @@ class TaskContext(TaskMetadata):
             real = self._session.now is time.perf_counter
             self._timestamp = datetime.now(UTC) - timedelta(seconds=self.elapsed if real else 0.0)
         return self._timestamp
+
+    @property
+    def sources(self) -> list[dict[str, Any]]:
+        """The datasets that the body has loaded so far, for the manifests of those that it saves."""
+        if self._stored is not None:
+            return self._stored.sources
+        sources: list[dict[str, Any]] = vars(self).setdefault("_sources", [])
+        return sources
 
     @property
     def reporter(self) -> Reporter:
@@ -138,6 +160,22 @@ class TaskContext(TaskMetadata):
     def clock(self) -> Clock:
         """What measures this call and sleeps between its attempts."""
         return self._session.clock
+
+    def hit(self, key: str, value: Any) -> None:
+        """The result was found in the cache, and is returned without a run; None for a stream."""
+        self.ended = True
+        if (hook := self._session.hooks.on_cache_hit) is not None:
+            hook(self, key, value)
+
+    def miss(self, key: str) -> None:
+        """The result was not found in the cache: the function will run."""
+        if (hook := self._session.hooks.on_cache_miss) is not None:
+            hook(self, key)
+
+    def cache_failed(self, key: str, error: Exception) -> None:
+        """The cache could not be read or written. The call goes on as if it had no cache."""
+        if (hook := self._session.hooks.on_cache_error) is not None:
+            hook(self, key, error)
 
     def start(self) -> None:
         """The first attempt is about to be made.
@@ -194,14 +232,13 @@ class TaskContext(TaskMetadata):
         delay = self._delay_after(error)
         if self.attempt > 1:
             self._end_retry(succeeded=False)
-        hooks = self._session.hooks
         if delay is not None:
             self.attempt += 1
-            if (hook := hooks.before_node_retry) is not None:
+            if (hook := self._session.hooks.before_node_retry) is not None:
                 hook(self, self.attempt, error, delay)
             return delay
-        if (hook := hooks.on_node_error) is not None:
-            hook(self, error)
+        if (hook := self._session.hooks.on_node_error) is not None:
+            hook(self, error)  # here, not one frame deeper: the stack may be what is exhausted
         else:
             self.ended = True
         attempts = f"{self.attempt} attempt{'s' if self.attempt > 1 else ''}"
@@ -212,8 +249,19 @@ class TaskContext(TaskMetadata):
         )
         return None
 
+    def fail_for_good(self, error: Exception) -> None:
+        """The call ends with `error`, whose raising is left to the caller of this."""
+        if (hook := self._session.hooks.on_node_error) is not None:
+            hook(self, error)
+        else:
+            self.ended = True
+
     def interrupt(self, error: BaseException) -> None:
-        """What ends the call is no failure of the user's function: a `BaseException`, or one from between attempts."""
+        """`error` is on its way to the caller. If the call has not ended, that is its end, though no failure of the
+        user's function: a `BaseException`, or one from between attempts.
+        """
+        if self._stored is not None:
+            self._stored.give_up(error)
         self.cancel(_reason(error))
 
     def cancel(self, reason: Literal["cancelled", "interrupted", "closed"]) -> None:

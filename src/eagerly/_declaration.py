@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Final
 
+from eagerly._cache_options import CACHE_OPTIONS, CacheOptions, cache_options
 from eagerly._callables import WRAPPERS, Kind, callable_name, compile_binders, innermost, kind_of, signature_of
+from eagerly._dataset_options import DATASET_OPTIONS, dataset_options
 from eagerly._names import NameTemplate
 from eagerly._numbers import seconds
 from eagerly._retry import Retry, retry_from
 from eagerly._sentinel import UNSET
 from eagerly.errors import OptionTypeError, OptionValueError
 
-__all__ = ["DEFAULTS", "Declaration", "check_callable", "description_of", "only_given", "unsupported_on_streams"]
+__all__ = ["DEFAULTS", "Declaration", "check_callable", "description_of", "only_given"]
 
 
 DEFAULTS: Final[dict[str, Any]] = {
@@ -22,6 +25,8 @@ DEFAULTS: Final[dict[str, Any]] = {
     "description": None,
     "retries": 0,
     "timeout": None,
+    **CACHE_OPTIONS,
+    **DATASET_OPTIONS,
     "tags": (),
     "wrap_errors": None,
 }
@@ -29,7 +34,6 @@ DEFAULTS: Final[dict[str, Any]] = {
 
 NOT_ON_STREAMS: Final = {
     "timeout": ("Timeouts are", "bound the work on each item instead, in a task of its own that the generator calls"),
-    "cache": ("Caching is", "cache the task that makes one item, or return a list"),
 }
 """The options that can have no effect on a generator function, and what to do instead."""
 
@@ -48,10 +52,13 @@ class Declaration:
 
     __slots__ = (
         "bind",
+        "caching",
         "check",
+        "dataset",
         "description",
         "driver",
         "func",
+        "keys",
         "kind",
         "module",
         "name",
@@ -61,6 +68,7 @@ class Declaration:
         "retries",
         "retry",
         "signature",
+        "stored",
         "tags",
         "template",
         "timeout",
@@ -100,6 +108,10 @@ class Declaration:
         self.retries: int | Retry = given["retries"]
         self.retry = retry_from("task(retries=...)", self.retries)
         self.timeout = _timeout(given["timeout"])
+        self.caching = cache_options(options, self.signature)
+        self.dataset = dataset_options(options, self.signature)
+        self.stored = self.caching is not None or self.dataset is not None
+        self.keys: Any = None  # filled in by the first cached call, which looks at the code
         self.tags = tags_from("task(tags=...)", given["tags"])
         self.wrap_errors = _optional_bool("task(wrap_errors=...)", given["wrap_errors"])
 
@@ -115,10 +127,16 @@ class Declaration:
     def is_generator(self) -> bool:
         return self.kind in (Kind.STREAM, Kind.ASYNC_STREAM)
 
+    def with_caching(self, caching: CacheOptions) -> Declaration:
+        """The same, but for how results are cached."""
+        changed = copy.copy(self)
+        changed.caching = caching
+        return changed
+
     def _refuse_without_effect(self, given: dict[str, Any]) -> None:
         for name in NOT_ON_STREAMS if self.is_generator else ():
             if given.get(name) is not None:
-                raise unsupported_on_streams(name, given[name], self.plain)
+                raise _unsupported_on_streams(name, given[name], self.plain)
 
 
 def check_callable(decorator: str, func: object) -> None:
@@ -156,7 +174,7 @@ def check_callable(decorator: str, func: object) -> None:
         )
 
 
-def unsupported_on_streams(option: str, value: object, name: str) -> OptionValueError:
+def _unsupported_on_streams(option: str, value: object, name: str) -> OptionValueError:
     what, instead = NOT_ON_STREAMS[option]
     return OptionValueError(
         f"{what} not supported for generator tasks: {option}={value!r}, and {name} is a generator function; {instead}"

@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterat
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, overload
 
-from eagerly._declaration import DEFAULTS, only_given, unsupported_on_streams
+from eagerly._cache_options import CacheHash, StoreSpec
+from eagerly._dataset_options import DatasetSpec
+from eagerly._declaration import DEFAULTS, only_given
 from eagerly._options import refuse_unknown
 from eagerly._retry import Retry
 from eagerly._sentinel import UNSET, UnsetType
@@ -29,6 +31,15 @@ class TaskOptions(TypedDict, total=False):
     description: str | None
     retries: int | Retry
     timeout: float | timedelta | None
+    cache: bool | StoreSpec
+    cache_store: StoreSpec | None
+    cache_ttl: float | timedelta | None
+    cache_hash: CacheHash | None
+    cache_version: str | None
+    cache_ignore: Iterable[str]
+    dataset: str | None
+    dataset_store: DatasetSpec | None
+    dataset_format: str | None
     tags: Iterable[str]
     wrap_errors: bool | None
 
@@ -76,6 +87,15 @@ def task(
     description: str | UnsetType | None = UNSET,
     retries: int | Retry | UnsetType = UNSET,
     timeout: float | timedelta | UnsetType | None = UNSET,
+    cache: bool | StoreSpec | UnsetType = UNSET,
+    cache_store: StoreSpec | UnsetType | None = UNSET,
+    cache_ttl: float | timedelta | UnsetType | None = UNSET,
+    cache_hash: CacheHash | UnsetType | None = UNSET,
+    cache_version: str | UnsetType | None = UNSET,
+    cache_ignore: Iterable[str] | UnsetType = UNSET,
+    dataset: str | UnsetType | None = UNSET,
+    dataset_store: DatasetSpec | UnsetType | None = UNSET,
+    dataset_format: str | UnsetType | None = UNSET,
     tags: Iterable[str] | UnsetType = UNSET,
     wrap_errors: bool | UnsetType | None = UNSET,
     **unknown: Any,
@@ -97,6 +117,18 @@ def task(
             stream starts over only while no item has been delivered.
         timeout: Seconds (or a `timedelta`) that one attempt may take; then the caller gets a `TaskTimeoutError`. Not
             for generator functions.
+        cache: True: look the result up in the cache store before running, and store it after. A path, a URL or a
+            `CacheStore` does the same with a store of this task's own. A stream is stored when it is exhausted, and
+            replayed item by item.
+        cache_store: Where results go: a path, a URL or a `CacheStore`. Default: the store of the session.
+        cache_ttl: Seconds (or a `timedelta`) after which a stored result is computed anew.
+        cache_hash: A function of the function and its inputs that returns a string; it replaces the whole key.
+        cache_version: Stands for the version of the code, which is otherwise found by looking at it.
+        cache_ignore: Names of parameters that make no difference to the result.
+        dataset: Save the result under this key, with placeholders as in `name`: ``"reports/{day}.csv"``. The items of
+            a stream are written as they pass.
+        dataset_store: Where: a path, a URL or a `DatasetStore`. Default: that of the session.
+        dataset_format: The name of a format. Default: what the extension of the key and the value suggest.
         tags: Labels for hooks.
         wrap_errors: True: the caller gets a `TaskError` from the user's exception. None: as the session's `Settings`
             say.
@@ -114,21 +146,29 @@ def task(
         42
     """
     options = only_given(
-        name=name, description=description, retries=retries, timeout=timeout, tags=tags, wrap_errors=wrap_errors
+        name=name,
+        description=description,
+        retries=retries,
+        timeout=timeout,
+        cache=cache,
+        cache_store=cache_store,
+        cache_ttl=cache_ttl,
+        cache_hash=cache_hash,
+        cache_version=cache_version,
+        cache_ignore=cache_ignore,
+        dataset=dataset,
+        dataset_store=dataset_store,
+        dataset_format=dataset_format,
+        tags=tags,
+        wrap_errors=wrap_errors,
     )
     if func is not None:
-        return _decorate(func, options, unknown)
-    refuse_unknown("task", (name for name in unknown if name != "cache"), DEFAULTS)
+        made = make_task(func, options)
+        refuse_unknown("task", unknown, DEFAULTS)
+        return made
+    refuse_unknown("task", unknown, DEFAULTS)
 
     def decorate(func: Any, /) -> Any:
-        return _decorate(func, options, unknown)
+        return make_task(func, options)
 
     return decorate
-
-
-def _decorate(func: Any, options: dict[str, Any], unknown: dict[str, Any]) -> Any:
-    made = make_task(func, options)
-    if unknown.get("cache") and made.is_generator:
-        raise unsupported_on_streams("cache", unknown["cache"], made.__name__)
-    refuse_unknown("task", unknown, DEFAULTS)
-    return made

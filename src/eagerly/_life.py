@@ -10,10 +10,11 @@ from typing import Final
 __all__ = ["ENDINGS", "LIFE", "START", "check_life", "mermaid"]
 
 START: Final = "called"
-ENDINGS: Final = frozenset({"returned", "failed", "cancelled"})
+ENDINGS: Final = frozenset({"recalled", "returned", "failed", "cancelled"})
 
 LIFE: Final[dict[str, dict[str, str]]] = {
-    "called": {"before_node_execute": "running"},
+    "called": {"on_cache_hit": "recalled", "on_cache_miss": "missed", "before_node_execute": "running"},
+    "missed": {"before_node_execute": "running"},
     "running": {
         "node_iteration": "streaming",
         "before_node_retry": "waiting",
@@ -38,6 +39,7 @@ LIFE: Final[dict[str, dict[str, str]]] = {
         "after_node_execute": "succeeded",
     },
     "succeeded": {"after_node_retry": "returned"},
+    "recalled": {},
     "returned": {},
     "failed": {},
     "cancelled": {},

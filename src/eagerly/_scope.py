@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 import contextvars
+import functools
 from typing import TYPE_CHECKING, Any, Final
 
 from eagerly._clock import SYSTEM_CLOCK, Clock
 from eagerly._metadata import Identity
 from eagerly._settings import Settings, resolve_settings
+from eagerly._stores import cache_client, dataset_store
 from eagerly.hooks._compile import NO_HOOKS, CompiledHooks
 
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from eagerly._cache_options import CacheMode
     from eagerly._context import TaskContext
+    from eagerly.cache._client import CacheClient
+    from eagerly.cache._protocol import CacheStore
+    from eagerly.datasets._store import DatasetStore
     from eagerly.typing import Now
 
 __all__ = ["OUTSIDE", "SessionContext", "current_session", "current_task", "here", "open_session", "without_closed"]
 
 
 class SessionContext(Identity):
-    """What calls inherit from ``with session()``: hooks, settings, clock.
+    """What calls inherit from ``with session()``: hooks, settings, clock, stores.
 
     Attributes:
         name: As given to `session`, or None.
         settings: The `Settings` that hold in this session.
         clock: The `Clock` that measures and sleeps.
         plugins: The plugins that listen, those of enclosing sessions included.
+        cache_mode: ``"on"``, ``"off"``, ``"read"`` or ``"refresh"``; see `Settings`.
         closed: Whether the session has been left.
     """
 
@@ -40,6 +47,9 @@ class SessionContext(Identity):
         hooks: CompiledHooks = NO_HOOKS,
         settings: Settings | None = None,
         explicit: dict[str, Any] | None = None,
+        cache_place: str | CacheStore | None = None,
+        cache_mode: CacheMode = "on",
+        dataset_place: str | DatasetStore | None = None,
     ) -> None:
         self.name: str | None = name
         self.clock: Clock = clock
@@ -49,6 +59,10 @@ class SessionContext(Identity):
         self.closed: bool = False
         self.explicit: dict[str, Any] = explicit or {}
         self.outer = outer
+        self.cache_place = cache_place
+        self.cache_mode: CacheMode = cache_mode
+        self.dataset_place = dataset_place
+        self.claims: dict[tuple[Any, str], object] = {}  # dataset -> who has written it in this session
         self._settings = settings
         # The two questions that a session and a call answer alike: what session do calls made here belong to (this one;
         # once it has been left, the one around it), and on whose behalf are they made?
@@ -60,6 +74,21 @@ class SessionContext(Identity):
     def settings(self) -> Settings:
         # Where no session is open they are looked up afresh, and only when one matters.
         return resolve_settings()[0] if self._settings is None else self._settings
+
+    @property
+    def cache_store(self) -> CacheStore | None:
+        """Where the results of cached tasks go, or None where caching is switched off."""
+        client = self.cache_client
+        return None if client is None else client.store
+
+    @functools.cached_property
+    def cache_client(self) -> CacheClient | None:
+        return None if self.cache_place is None else cache_client(self.cache_place, self.settings.cache_signing_key)
+
+    @functools.cached_property
+    def dataset_store(self) -> DatasetStore | None:
+        """Where datasets are saved, or None where that is switched off."""
+        return None if self.dataset_place is None else dataset_store(self.dataset_place)
 
     @property
     def session_id(self) -> UUID:

@@ -3,34 +3,42 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Never, NoReturn
+from typing import Any, Never, NoReturn
 
+from eagerly._cache_options import MODES, CacheMode, StoreSpec, absolute, store_spec
 from eagerly._clock import SYSTEM_CLOCK, Clock
+from eagerly._dataset_options import DatasetSpec, dataset_spec
 from eagerly._needs_call import needs_call
-from eagerly._options import refuse_unknown
+from eagerly._options import nearest, refuse_unknown
 from eagerly._scope import OUTSIDE, SessionContext, here, open_session, without_closed
 from eagerly._sentinel import UNSET, UnsetType
 from eagerly._settings import NAMES, Settings, resolve_settings
 from eagerly._warnings import user_frame
-from eagerly.errors import OptionTypeError, SessionError
+from eagerly.errors import OptionTypeError, OptionValueError, SessionError
 from eagerly.hooks._compile import compile_hooks, validate_plugin
 from eagerly.hooks._registry import global_plugins
 
 __all__ = ["Session", "async_session", "session"]
 
-OPTIONS = ("plugins", "settings", "clock", "name")
+OPTIONS = ("cache_store", "cache_mode", "dataset_store", "plugins", "settings", "clock", "name")
 
 
 class Session:
     """A session that can be entered, once, with ``with`` or ``async with``. Made by `session`."""
 
-    __slots__ = ("_context", "_opened_at", "_token", "clock", "name", "plugins", "settings")
+    __slots__ = ("_context", "_opened_at", "_token", "clock", "name", "plugins", "settings", "stores")
 
     def __init__(
-        self, plugins: tuple[object, ...], settings: Settings | None, clock: Clock | UnsetType | None, name: str | None
+        self,
+        stores: dict[str, Any],
+        plugins: tuple[object, ...],
+        settings: Settings | None,
+        clock: Clock | UnsetType | None,
+        name: str | None,
     ) -> None:
+        self.stores = stores
         self._context: SessionContext | None = None
         self._opened_at = ""
         self.plugins = plugins
@@ -90,7 +98,18 @@ class Session:
             hooks=outer.hooks if same else compile_hooks(plugins, strict=settings.strict_hooks),
             settings=settings,
             explicit=explicit,
+            cache_place=self._choose("cache_store", outer, outer.cache_place, settings),
+            cache_mode=self._choose("cache_mode", outer, outer.cache_mode, settings),
+            dataset_place=self._choose("dataset_store", outer, outer.dataset_place, settings),
         )
+
+    def _choose(self, name: str, outer: SessionContext, inherited: Any, settings: Settings) -> Any:
+        """An argument of this session; else what its own settings say; else that of the session around it."""
+        if name in self.stores:
+            return self.stores[name]
+        chosen = self.settings is not None and name in self.settings.given
+        value = getattr(settings, name) if chosen or outer is OUTSIDE else inherited
+        return absolute(value) if name != "cache_mode" and isinstance(value, str) else value
 
     def _leave(self) -> None:
         """Close the session, and step out of it if this is the context it was entered in or a copy of that."""
@@ -126,6 +145,9 @@ class Session:
 @needs_call("with session():")
 def session(
     *args: Never,
+    cache_store: StoreSpec | UnsetType | None = UNSET,
+    cache_mode: CacheMode | UnsetType = UNSET,
+    dataset_store: DatasetSpec | UnsetType | None = UNSET,
     plugins: Iterable[object] = (),
     settings: Settings | None = None,
     clock: Clock | UnsetType | None = UNSET,
@@ -138,6 +160,11 @@ def session(
     those of the outer one.
 
     Args:
+        cache_store: Where the results of cached tasks go: a path, a URL or a `CacheStore`. None: nowhere, which switches
+            caching off. Default: that of the session around, else what the settings say.
+        cache_mode: ``"on"``; ``"off"``: tasks run as if they were not cached; ``"read"``: nothing is stored;
+            ``"refresh"``: nothing is looked up, results are stored anew.
+        dataset_store: Where datasets are saved: a path, a URL or a `DatasetStore`. None: tasks save none.
         plugins: Objects with methods marked `hook_impl`, which observe the calls made in this session.
         settings: What to set differently; see `Settings`.
         clock: How to tell the time and how to wait between attempts; see `Clock` and `eagerly.testing.instant_clock`.
@@ -158,7 +185,7 @@ def session(
     if args:
         _refuse_positional(args[0])
     for setting in NAMES:
-        if setting in unknown:
+        if setting in unknown and setting not in OPTIONS:
             raise OptionTypeError(
                 f"session() has no option {setting!r}, which is a setting; write "
                 f"session(settings=Settings({setting}={unknown[setting]!r}))"
@@ -179,7 +206,14 @@ def session(
         raise OptionTypeError(f"session(clock=...) takes a Clock, not {clock!r}; {_clock_hint(clock)}")
     if name is not None and not isinstance(name, str):
         raise OptionTypeError(f"session(name=...) takes a string, not {name!r}")
-    return Session(plugins, settings, clock, name)
+    stores: dict[str, Any] = {}
+    if cache_store is not UNSET:
+        stores["cache_store"] = _place(store_spec, "cache_store", cache_store)
+    if cache_mode is not UNSET:
+        stores["cache_mode"] = _mode(cache_mode)
+    if dataset_store is not UNSET:
+        stores["dataset_store"] = _place(dataset_spec, "dataset_store", dataset_store)
+    return Session(stores, plugins, settings, clock, name)
 
 
 async_session = session
@@ -194,6 +228,19 @@ def _refuse_positional(value: object) -> NoReturn:
         )
     spelling = f"name={value!r}" if isinstance(value, str) else "plugins=[...]"
     raise OptionTypeError(f"session() takes keyword arguments only, not {value!r}; write session({spelling})")
+
+
+def _place(check: Callable[[str, object], Any], name: str, value: object) -> Any:
+    return None if value is None else check(f"session({name}=...)", value)
+
+
+def _mode(value: object) -> object:
+    if value not in MODES:
+        modes = ", ".join(map(repr, MODES))
+        near = nearest(value, MODES) if isinstance(value, str) else None
+        hint = f"; did you mean {near!r}?" if near else ""
+        raise OptionValueError(f"session(cache_mode=...) takes one of {modes}, not {value!r}{hint}")
+    return value
 
 
 def _clock_hint(value: object) -> str:

@@ -8,21 +8,71 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
+from eagerly._cache_options import MODES, CacheMode
 from eagerly._options import nearest, refuse_unknown
 from eagerly._sentinel import UNSET
 from eagerly.errors import SettingsError
 
-__all__ = ["Settings", "resolve_settings"]
+__all__ = ["SECRETS", "Settings", "resolve_settings"]
 
 PREFIX: Final = "EAGERLY_"
 TABLE: Final = "tool.eagerly"
 
 
-def _setting(default: bool) -> Any:
+class _Sort(NamedTuple):
+    """What values a setting takes.
+
+    Attributes:
+        noun: What a value is to be.
+        python: What to write in Python,
+        environment: in an environment variable,
+        toml: and in pyproject.toml.
+        accepts: Whether a value from Python or from pyproject.toml will do.
+        parse: From the text of an environment variable; None if that will not do.
+    """
+
+    noun: str
+    python: str
+    environment: str
+    toml: str
+    accepts: Callable[[object], bool]
+    parse: Callable[[str], Any]
+
+
+_WORDS: Final = {
+    **dict.fromkeys(("1", "true", "yes", "on"), True),
+    **dict.fromkeys(("0", "false", "no", "off"), False),
+}
+_FLAG: Final = _Sort(
+    "a truth value",
+    "True or False",
+    "1 or 0",
+    "true or false",
+    lambda value: isinstance(value, bool),
+    lambda text: _WORDS.get(text.strip().lower()),
+)
+_PLACE: Final = _Sort(
+    *("a path or a URL", "a path or a URL", "one", '"a/path" or "a://url"'),
+    lambda value: isinstance(value, str) and bool(value.strip()),
+    lambda text: text.strip() or None,
+)
+_MODE: Final = _Sort(
+    *("a mode", *[" or ".join(map(repr, MODES))] * 3),
+    lambda value: value in MODES,
+    lambda text: mode if (mode := text.strip().lower()) in MODES else None,
+)
+_SECRET: Final = _Sort(
+    *("a secret of 16 characters or more", "a string of 16 characters or more", "a longer one", "nothing"),
+    lambda value: value is None or (isinstance(value, str) and len(value) >= 16),
+    lambda text: text if len(text) >= 16 else None,
+)
+
+
+def _setting(default: Any, sort: _Sort = _FLAG) -> Any:
     """A field that knows whether it was given; `default` is what holds where nothing else does."""
-    return field(default=UNSET, metadata={"default": default})
+    return field(default=UNSET, metadata={"default": default, "sort": sort}, repr=sort is not _SECRET)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +90,13 @@ class Settings:
         strict_hooks: Raise what a hook raises instead of logging it; for tests. Default: False.
         discover_plugins: Load the plugins that installed distributions declare in the entry-point group
             ``eagerly.plugins``. Default: True.
+        cache_store: Path or URL of the cache. In pyproject.toml, a relative path starts at that file's folder, elsewhere
+            at the working directory. Default: ``.eagerly/cache``.
+        cache_mode: ``"on"``; ``"off"``: tasks run as if they were not cached; ``"read"``: nothing is stored;
+            ``"refresh"``: nothing is looked up, results are stored anew. Default: ``"on"``.
+        cache_signing_key: Signs what goes into caches on other machines, which are not believed without. A secret of 16
+            characters or more; not from pyproject.toml. Default: none.
+        dataset_store: Path or URL of the folder that datasets are saved in. Default: the working directory.
 
     Raises:
         SettingsError: A value has the wrong type.
@@ -52,6 +109,10 @@ class Settings:
     wrap_errors: bool = _setting(False)
     strict_hooks: bool = _setting(False)
     discover_plugins: bool = _setting(True)
+    cache_store: str = _setting(".eagerly/cache", _PLACE)
+    cache_mode: CacheMode = _setting("on", _MODE)
+    cache_signing_key: str | None = _setting(None, _SECRET)
+    dataset_store: str = _setting(".", _PLACE)
 
     def __new__(cls, **options: object) -> Self:
         refuse_unknown("Settings", options.keys() - NAMES, NAMES)
@@ -60,8 +121,8 @@ class Settings:
     def __post_init__(self) -> None:
         given = {name: value for name, value in vars(self).items() if value is not UNSET}
         for name, value in given.items():
-            if not isinstance(value, bool):
-                raise SettingsError(f"Settings({name}=...) takes True or False, not {value!r}")
+            if not SORTS[name].accepts(value):
+                raise SettingsError(f"Settings({name}=...) takes {SORTS[name].python}, not {_shown(name, value)}")
         vars(self).update({**DEFAULTS, **given}, _given=frozenset(given))
 
     @property
@@ -72,10 +133,13 @@ class Settings:
 
 DEFAULTS: Final[dict[str, Any]] = {each.name: each.metadata["default"] for each in fields(Settings)}
 NAMES: Final = tuple(DEFAULTS)
-_WORDS: Final = {
-    **dict.fromkeys(("1", "true", "yes", "on"), True),
-    **dict.fromkeys(("0", "false", "no", "off"), False),
-}
+SORTS: Final[dict[str, _Sort]] = {each.name: each.metadata["sort"] for each in fields(Settings)}
+SECRETS: Final = tuple(name for name, sort in SORTS.items() if sort is _SECRET)
+"""The settings whose values are never shown."""
+
+
+def _shown(name: str, value: object) -> str:
+    return f"this one ({type(value).__name__})" if name in SECRETS else repr(value)
 
 
 def resolve_settings(
@@ -114,10 +178,11 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
         name = variable[len(PREFIX) :].lower()
         if name not in NAMES:
             raise SettingsError(f"environment variable {variable}: {_unknown(name, lambda n: PREFIX + n.upper())}")
-        value = _WORDS.get(environment[variable].strip().lower())
+        value = SORTS[name].parse(environment[variable])
         if value is None:
             raise SettingsError(
-                f"environment variable {variable}={environment[variable]!r} is not a truth value; write 1 or 0"
+                f"environment variable {variable}={_shown(name, environment[variable])} is not {SORTS[name].noun}; "
+                f"write {SORTS[name].environment}"
             )
         found[name] = value
     return found
@@ -155,9 +220,18 @@ def _read_pyproject(path: str) -> dict[str, Any]:
     for name, value in table.items():
         if name not in NAMES:
             raise SettingsError(f"{path} [{TABLE}]: {_unknown(name, str)}")
-        if not isinstance(value, bool):
-            raise SettingsError(f"{path} [{TABLE}]: {name} = {value!r} is not a truth value; write true or false")
-    return table
+        if name in SECRETS:
+            raise SettingsError(f"{path} [{TABLE}]: {name} is a secret; set {PREFIX}{name.upper()} in the environment")
+        if not SORTS[name].accepts(value):
+            sort = SORTS[name]
+            raise SettingsError(f"{path} [{TABLE}]: {name} = {value!r} is not {sort.noun}; write {sort.toml}")
+    folder = os.path.dirname(path)
+    return {name: _from_folder(folder, value) if SORTS[name] is _PLACE else value for name, value in table.items()}
+
+
+def _from_folder(folder: str, place: str) -> str:
+    """A place that pyproject.toml names, so that it is the same whatever the working directory."""
+    return place if "://" in place else os.path.join(folder, os.path.expanduser(place))
 
 
 def _unknown(name: str, spelling: Callable[[str], str]) -> str:

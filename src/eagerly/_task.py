@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import MethodType
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Never, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Never, Self, TypeVar
 
+from eagerly._cache_controls import CacheControls, P
 from eagerly._declaration import DEFAULTS, Declaration, only_given
 from eagerly._options import refuse_unknown
 from eagerly._pickling import find_importable, reduce_bound, reduce_decorated
@@ -17,19 +18,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import timedelta
 
+    from eagerly._cache_options import CacheHash, StoreSpec
     from eagerly._callables import Kind
+    from eagerly._dataset_options import DatasetSpec
     from eagerly._retry import Retry
     from eagerly._sentinel import UnsetType
+    from eagerly.datasets._store import DatasetStore
 
 __all__ = ["P", "R", "Task"]
 
-P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
 
 _put = object.__setattr__
 
 
-class Task(LooksLikeFunction, Generic[P, R]):
+class Task(LooksLikeFunction, CacheControls[P], Generic[P, R]):
     """A function and what `task` was told about it. Called like the function; immutable.
 
     Made by `task`, never directly. To everything that inspects it, a task looks like its function.
@@ -77,6 +80,21 @@ class Task(LooksLikeFunction, Generic[P, R]):
         return self.declaration.timeout
 
     @property
+    def dataset(self) -> str | None:
+        """The key under which the result is saved, with its placeholders as they were written, or None."""
+        return None if self.declaration.dataset is None else self.declaration.dataset.key.text
+
+    @property
+    def dataset_store(self) -> str | DatasetStore | None:
+        """Where the result is saved: a path, a URL or a store; None: where the session says."""
+        return None if self.declaration.dataset is None else self.declaration.dataset.store
+
+    @property
+    def dataset_format(self) -> str | None:
+        """The name of the format in which the result is saved; None: as key and value suggest."""
+        return None if self.declaration.dataset is None else self.declaration.dataset.format
+
+    @property
     def tags(self) -> frozenset[str]:
         """The tags given."""
         return self.declaration.tags
@@ -112,6 +130,15 @@ class Task(LooksLikeFunction, Generic[P, R]):
         description: str | UnsetType | None = UNSET,
         retries: int | Retry | UnsetType = UNSET,
         timeout: float | timedelta | UnsetType | None = UNSET,
+        cache: bool | StoreSpec | UnsetType = UNSET,
+        cache_store: StoreSpec | UnsetType | None = UNSET,
+        cache_ttl: float | timedelta | UnsetType | None = UNSET,
+        cache_hash: CacheHash | UnsetType | None = UNSET,
+        cache_version: str | UnsetType | None = UNSET,
+        cache_ignore: Iterable[str] | UnsetType = UNSET,
+        dataset: str | UnsetType | None = UNSET,
+        dataset_store: DatasetSpec | UnsetType | None = UNSET,
+        dataset_format: str | UnsetType | None = UNSET,
         tags: Iterable[str] | UnsetType = UNSET,
         wrap_errors: bool | UnsetType | None = UNSET,
         **unknown: Never,
@@ -130,7 +157,21 @@ class Task(LooksLikeFunction, Generic[P, R]):
         """
         refuse_unknown("task.options", unknown, DEFAULTS)
         given = only_given(
-            name=name, description=description, retries=retries, timeout=timeout, tags=tags, wrap_errors=wrap_errors
+            name=name,
+            description=description,
+            retries=retries,
+            timeout=timeout,
+            cache=cache,
+            cache_store=cache_store,
+            cache_ttl=cache_ttl,
+            cache_hash=cache_hash,
+            cache_version=cache_version,
+            cache_ignore=cache_ignore,
+            dataset=dataset,
+            dataset_store=dataset_store,
+            dataset_format=dataset_format,
+            tags=tags,
+            wrap_errors=wrap_errors,
         )
         copy = self._with({**self.declaration.options, **given})
         return self._bind_like_this(copy)
@@ -210,6 +251,15 @@ class Task(LooksLikeFunction, Generic[P, R]):
         if named is not self and isinstance(named, Task) and named.declaration.func is declaration.func:
             return named._with, (declaration.options,)
         return reduce_decorated(self, declaration.func, (declaration.undecorated, declaration.options))
+
+    def _with_declaration(self, declaration: Declaration) -> Self:
+        """This task, bound as it is, told something else."""
+        copy = type(self).__new__(type(self))
+        _put(copy, "__dict__", vars(self))
+        for slot in ("bind", "check", "func"):
+            _put(copy, slot, getattr(self, slot))
+        _put(copy, "declaration", declaration)
+        return copy
 
     def _with(self, options: dict[str, Any]) -> Self:
         return type(self)(Declaration(self.declaration.undecorated, options))

@@ -14,6 +14,9 @@ from eagerly._deadline import run_async, run_sync
 from eagerly._declaration import Declaration
 from eagerly._escape import ESCAPING, warn_escaped
 from eagerly._scope import here
+from eagerly._steps import carry_out, carry_out_async
+from eagerly._stored import StoredCall, keep, look_up
+from eagerly._stored_stream import exhausted, passing, steered, stream_keeper
 from eagerly._task import P, R, Task
 
 __all__ = ["AsyncTask", "AsyncTaskStream", "SyncTask", "SyncTaskStream", "make_task"]
@@ -35,7 +38,10 @@ class SyncTask(Task[P, R]):
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         call = TaskContext(self, args, kwargs)
-        func, timeout = self.func, self.declaration.timeout
+        func, declaration = self.func, self.declaration
+        timeout = declaration.timeout
+        if (stored := declaration.stored) and (found := carry_out(look_up(call))) is not None:
+            return found.value  # type: ignore[no-any-return]  # it gives Any
         call.start()
         try:
             while True:
@@ -50,7 +56,9 @@ class SyncTask(Task[P, R]):
                 else:
                     _leave(token)
                     if type(result) in ESCAPING:
-                        warn_escaped(self.declaration, "task", result)
+                        warn_escaped(declaration, "task", result)
+                    if stored:
+                        carry_out(keep(call, result))
                     call.succeed(result)
                     return result  # type: ignore[no-any-return]  # it gives Any
                 call.clock.sleep(delay)
@@ -168,7 +176,10 @@ class AsyncTaskStream(Task[P, R]):
 
 
 async def _run_async_task(call: TaskContext, func: Any, args: Any, kwargs: Any) -> Any:
-    timeout = call._task.declaration.timeout
+    declaration = call._task.declaration
+    timeout = declaration.timeout
+    if (stored := declaration.stored) and (found := await carry_out_async(look_up(call))) is not None:
+        return found.value
     call.start()
     try:
         while True:
@@ -188,6 +199,8 @@ async def _run_async_task(call: TaskContext, func: Any, args: Any, kwargs: Any) 
                     _leave(token)
                 except ValueError:
                     pass
+                if stored:
+                    await carry_out_async(keep(call, result))
                 call.succeed(result)
                 return result
             await call.clock.async_sleep(delay)
@@ -201,8 +214,13 @@ def _run_stream(call: TaskContext, func: Any, args: Any, kwargs: Any) -> Generat
     advance: Any = None
     value: Any = None
     watched, closing = True, False
+    stored: StoredCall | None = None
+    if call._task.declaration.stored and (found := carry_out(look_up(call))) is not None:
+        return (yield from _replayed(found.value))
     call.start()
     try:
+        if call._stored is not None:
+            stored = stream_keeper(call)
         while True:
             token = _enter(scope)
             try:
@@ -213,6 +231,8 @@ def _run_stream(call: TaskContext, func: Any, args: Any, kwargs: Any) -> Generat
                 item = advance(None) if value is None else advance((value, value := None)[0])
             except StopIteration as stop:
                 _leave(token)
+                if stored is not None and not closing:
+                    carry_out(exhausted(call, stored, stop.value))
                 call.exhaust(closing)
                 return stop.value
             except BaseException as error:
@@ -224,6 +244,8 @@ def _run_stream(call: TaskContext, func: Any, args: Any, kwargs: Any) -> Generat
                 scope = _look()  # the call, or a session that the body holds open from this item to the next
                 _leave(token)
                 closing = False
+                if stored is not None:
+                    carry_out(passing(call, stored, item))
                 if watched:
                     watched = call.deliver(item)
                 try:
@@ -233,6 +255,8 @@ def _run_stream(call: TaskContext, func: Any, args: Any, kwargs: Any) -> Generat
                 except BaseException as error:
                     advance, value = source.throw, error  # pyright: ignore[reportPossiblyUnboundVariable]  # set by the first step
                     closing = isinstance(error, GeneratorExit)
+                if stored is not None and value is not None:
+                    steered(stored)
                 continue
             call.clock.sleep(delay)
             advance, value, scope = None, None, call
@@ -248,9 +272,16 @@ async def _run_async_stream(  # noqa: C901 - one loop, read from top to bottom
     advance: Any = None
     value: Any = None
     watched, closing = True, False
+    stored: StoredCall | None = None
+    if call._task.declaration.stored and (found := await carry_out_async(look_up(call))) is not None:
+        for item in _replayed(found.value):
+            yield item
+        return
     call.start()
     _ending = _EndingOf(call)  # lives as long as this frame does
     try:
+        if call._stored is not None:
+            stored = stream_keeper(call)
         while True:
             token = _enter(scope)
             try:
@@ -262,6 +293,8 @@ async def _run_async_stream(  # noqa: C901 - one loop, read from top to bottom
                     item = await (advance(None) if value is None else advance((value, value := None)[0]))
             except StopAsyncIteration:
                 _leave_anywhere(token)
+                if stored is not None and not closing:
+                    await carry_out_async(exhausted(call, stored, None))
                 call.exhaust(closing)
                 return
             except BaseException as error:
@@ -276,6 +309,8 @@ async def _run_async_stream(  # noqa: C901 - one loop, read from top to bottom
                 except ValueError:
                     pass
                 closing = False
+                if stored is not None:
+                    await carry_out_async(passing(call, stored, item))
                 if watched:
                     watched = call.deliver(item)
                 try:
@@ -284,12 +319,24 @@ async def _run_async_stream(  # noqa: C901 - one loop, read from top to bottom
                 except BaseException as error:
                     advance, value = source.athrow, error  # pyright: ignore[reportPossiblyUnboundVariable]  # set by the first step
                     closing = isinstance(error, GeneratorExit)
+                if stored is not None and value is not None:
+                    steered(stored)
                 continue
             await call.clock.async_sleep(delay)
             advance, value, scope = None, None, call
     except BaseException as error:
         call.interrupt(error)
         raise
+
+
+def _replayed(step: Callable[[], Any]) -> Generator[Any, Any, Any]:
+    """The items of a recorded stream, and its end."""
+    while True:
+        try:
+            item = step()
+        except StopIteration as stop:
+            return stop.value
+        yield item
 
 
 def _first_step(source: AsyncGenerator[Any, Any]) -> Any:

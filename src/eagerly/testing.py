@@ -6,6 +6,7 @@ Works with every test framework; pytest finds fixtures made of it through `eager
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from eagerly._clock import Clock
@@ -152,6 +153,18 @@ class RecordingHooks:
         self._record("before_session_start", session_id=session_id)
 
     @hook_impl
+    def on_cache_hit(self, metadata: TaskMetadata, key: str, value: Any, reporter: Reporter) -> None:
+        self._record("on_cache_hit", metadata=metadata, key=key, value=value, reporter=reporter)
+
+    @hook_impl
+    def on_cache_miss(self, metadata: TaskMetadata, key: str, reporter: Reporter) -> None:
+        self._record("on_cache_miss", metadata=metadata, key=key, reporter=reporter)
+
+    @hook_impl
+    def on_cache_error(self, metadata: TaskMetadata, key: str, error: Exception, reporter: Reporter) -> None:
+        self._record("on_cache_error", metadata=metadata, key=key, error=error, reporter=reporter)
+
+    @hook_impl
     def before_node_execute(self, metadata: TaskMetadata, reporter: Reporter) -> None:
         self._record("before_node_execute", metadata=metadata, reporter=reporter)
 
@@ -184,6 +197,50 @@ class RecordingHooks:
         self._record("on_node_cancel", metadata=metadata, reason=reason, duration=duration, reporter=reporter)
 
     @hook_impl
+    def before_dataset_save(
+        self, key: str, value: Any, format: str | None, options: dict[str, Any], metadata: TaskMetadata | None
+    ) -> None:
+        self._record("before_dataset_save", key=key, value=value, format=format, options=options, metadata=metadata)
+
+    @hook_impl
+    def after_dataset_save(
+        self, key: str, value: Any, format: str, options: dict[str, Any], metadata: TaskMetadata | None, path: str
+    ) -> None:
+        self._record(
+            "after_dataset_save", key=key, value=value, format=format, options=options, metadata=metadata, path=path
+        )
+
+    @hook_impl
+    def before_dataset_load(
+        self, key: str, return_type: Any, format: str | None, options: dict[str, Any], metadata: TaskMetadata | None
+    ) -> None:
+        self._record(
+            "before_dataset_load", key=key, return_type=return_type, format=format, options=options, metadata=metadata
+        )
+
+    @hook_impl
+    def after_dataset_load(
+        self,
+        key: str,
+        return_type: Any,
+        format: str | None,
+        options: dict[str, Any],
+        metadata: TaskMetadata | None,
+        result: Any,
+        duration: float,
+    ) -> None:
+        self._record(
+            "after_dataset_load",
+            key=key,
+            return_type=return_type,
+            format=format,
+            options=options,
+            metadata=metadata,
+            result=result,
+            duration=duration,
+        )
+
+    @hook_impl
     def on_event(self, name: str, data: dict[str, Any], metadata: TaskMetadata | None) -> None:
         self._record("on_event", name=name, data=data, metadata=metadata)
 
@@ -200,9 +257,10 @@ class InstantClock(Clock):
     """
 
     def __init__(self, start: float = 0.0) -> None:
-        super().__init__(now=self._read, sleep=self._sleep, async_sleep=self._async_sleep)
+        super().__init__(now=self._read, sleep=self._sleep, async_sleep=self._async_sleep, time=self._read_wall)
         self.sleeps: list[float] = []
         self._time = seconds("instant_clock(start=...)", start)
+        self._wall_offset = time.time() - self._time
         # Reentrant: the garbage collector may run code that sleeps while its own thread is in here.
         self._lock = threading.RLock()
 
@@ -214,6 +272,9 @@ class InstantClock(Clock):
 
     def _read(self) -> float:
         return self._time
+
+    def _read_wall(self) -> float:
+        return self._wall_offset + self._time
 
     def _sleep(self, duration: float) -> None:
         self.sleeps.append(duration)

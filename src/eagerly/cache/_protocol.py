@@ -5,12 +5,23 @@ A store never sees a value, and never unpickles anything. Values become bytes in
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
-__all__ = ["Buffer", "CacheStats", "CacheStore", "KeyLock", "ListsEntries", "LocksKeys", "StoredEntry"]
+__all__ = ["MISSING", "Buffer", "CacheStats", "CacheStore", "KeyLock", "ListsEntries", "LocksKeys", "StoredEntry"]
 
 Buffer: TypeAlias = "bytes | bytearray | memoryview"
+
+
+class Missing(enum.Enum):
+    """One member, so that type checkers can narrow ``x is MISSING``."""
+
+    MISSING = "MISSING"
+
+
+MISSING: Final = Missing.MISSING
+"""What a lookup gives that has found nothing; a cached None is a value."""
 
 
 class CacheStats(NamedTuple):

@@ -35,6 +35,7 @@ class LocalPlace:
     """See `Place`."""
 
     shared = True
+    exclusive = True
 
     def __init__(self, root: str) -> None:
         self.url = root
@@ -48,6 +49,20 @@ class LocalPlace:
     def open(self, path: str) -> tuple[BinaryIO, Stamp]:
         fd = open_file(self.url, path)
         return open(fd, "rb"), _stamp(os.fstat(fd))
+
+    def read(self, path: str) -> bytes | None:
+        try:
+            fd = open_file(self.url, path)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None
+        with open(fd, "rb") as file:
+            return file.read()
+
+    def mode(self, path: str) -> int | None:
+        """Who may do what with the file; None if there is none."""
+        with self._parent(path) as folder:
+            found = folder.stat(path.rpartition("/")[2])
+        return stat.S_IMODE(found.st_mode) if found is not None and stat.S_ISREG(found.st_mode) else None
 
     def stamp(self, path: str) -> Stamp | None:
         try:
@@ -83,7 +98,7 @@ class LocalPlace:
         except (FileNotFoundError, NotADirectoryError):
             return False
 
-    def walk(self, folder: str) -> Iterator[str]:
+    def walk(self, folder: str, *, deep: bool = True) -> Iterator[str]:
         try:
             with open_folder(self.url, folder) as opened:
                 entries = sorted(opened.scan())
@@ -92,7 +107,8 @@ class LocalPlace:
         for name, is_folder in entries:
             path = f"{folder}/{name}" if folder else name
             if is_folder:
-                yield from self.walk(path)
+                if deep:
+                    yield from self.walk(path)
             elif not name.startswith(f"{HIDDEN}-"):
                 yield path
 
@@ -190,6 +206,7 @@ class LocalDraft:
         self._place = place
         self._path = path
         parent, _, self._name = path.rpartition("/")
+        self._pid = os.getpid()
         self._note = place.note()
         self._temporary = f"{HIDDEN}-{self._note.name}.tmp"
         self._fd = -1
@@ -218,13 +235,14 @@ class LocalDraft:
             raise
         return other
 
-    def publish(self, name: str | None = None) -> None:
+    def publish(self, name: str | None = None, *, like: str | None = None) -> None:
         folder = self._folder
         assert folder is not None
         self._name = name or self._name
-        before = self._refuse_what_is_no_file(folder)
-        if before is not None and hasattr(os, "fchmod"):
-            os.fchmod(self._fd, stat.S_IMODE(before.st_mode))  # who was kept out before is kept out now
+        self._refuse_what_is_no_file(folder)
+        mode = self._place.mode(like or self._path)
+        if mode is not None and hasattr(os, "fchmod"):
+            os.fchmod(self._fd, mode)
         if os.name == "nt":
             self._close_file()  # an open file cannot be renamed there
         folder.replace(self._temporary, self._name)
@@ -233,7 +251,7 @@ class LocalDraft:
         self._end()
 
     def discard(self) -> None:
-        if self._folder is not None:
+        if self._folder is not None and self._pid == os.getpid():  # a forked child has no say in it
             self._end()
 
     def _open_folder(self, parent: str) -> Folder:
@@ -245,10 +263,10 @@ class LocalDraft:
                 key=self._path,
             ) from None
 
-    def _refuse_what_is_no_file(self, folder: Folder) -> os.stat_result | None:
+    def _refuse_what_is_no_file(self, folder: Folder) -> None:
         found = folder.stat(self._name)
         if found is None or stat.S_ISREG(found.st_mode):
-            return found
+            return
         what = "a link" if stat.S_ISLNK(found.st_mode) else "a folder" if stat.S_ISDIR(found.st_mode) else "no file"
         raise DatasetKeyError(
             f"dataset key {self._path!r}: {self._name!r} is {what}, and is not replaced; choose another key",

@@ -61,11 +61,12 @@ class Draft(Protocol):
         """A finished draft with the same bytes for another path; published after this one."""
         ...
 
-    def publish(self, name: str | None = None) -> None:
-        """Take the place of what is under the path, at once.
+    def publish(self, name: str | None = None, *, like: str | None = None) -> None:
+        """Take the place of what is under the path, at once. Who could not read that cannot read this.
 
         Args:
             name: Instead of the last part of the path.
+            like: The path whose readers count; None: that of this draft.
         """
         ...
 
@@ -80,10 +81,12 @@ class Place(Protocol):
     Attributes:
         url: The base, as people write it: an absolute path or a URL.
         shared: Whether other processes see the same files.
+        exclusive: Whether `lock` keeps other processes away, too.
     """
 
     url: str
     shared: bool
+    exclusive: bool
 
     def locate(self, path: str) -> str:
         """The file under `path`, as people write it."""
@@ -99,6 +102,10 @@ class Place(Protocol):
         """
         ...
 
+    def read(self, path: str) -> bytes | None:
+        """All of a small file; None if there is no such file."""
+        ...
+
     def stamp(self, path: str) -> Stamp | None:
         """None if there is no such file."""
         ...
@@ -111,8 +118,8 @@ class Place(Protocol):
         """Whether there was one. Folders stay, also empty ones."""
         ...
 
-    def walk(self, folder: str) -> Iterator[str]:
-        """The paths of all files in `folder` and below, in no order. Temporary ones are left out."""
+    def walk(self, folder: str, *, deep: bool = True) -> Iterator[str]:
+        """The paths of all files in `folder`, and below if `deep`, in no order. Temporary ones are left out."""
         ...
 
     def lock(self, name: str) -> AbstractContextManager[None]:

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Mapping
 from typing import Any, BinaryIO
 
+from eagerly.datasets._key import check_key
 from eagerly.datasets._manifest import (
     Dataset,
     Manifest,
@@ -22,8 +23,13 @@ from eagerly.datasets._manifest import (
 )
 from eagerly.datasets._place import Draft, Place
 from eagerly.datasets.formats import Format
+from eagerly.errors import DatasetKeyError
 
 __all__ = ["Publication", "current", "read_manifest", "read_save", "write_save"]
+
+
+_REMEMBERED = 4  # saves in a manifest that several processes write without a lock
+_INSISTENCE = 3
 
 
 class Publication:
@@ -81,14 +87,14 @@ class Publication:
                 python_type=python_type,
                 saved_at=moment,
                 software=software(chosen.versions()),
-                provenance=provenance or {},
+                provenance=dict(provenance or {}),
                 options={name: options[name] for name in chosen.kept_options if name in options},
                 stamp=stamp,
             )
             if self._keep:
                 if before is not None:
                     keep_version(self._place, self._key, before)
-                self._drafts[0].publish(save.version)
+                self._drafts[0].publish(save.version, like=self._key)
             self._publish(visible, manifest, save, before)
             if self._keep:
                 write_save(self._place, self._key, save)
@@ -96,7 +102,10 @@ class Publication:
 
     def _publish(self, visible: Draft, manifest: Manifest | None, save: Save, before: Save | None) -> None:
         path = manifest_path(self._key)
-        self._place.write(path, Manifest(self._key, (save, before) if before else (save,)).encode())
+        others = () if before is None else (before,)
+        if not self._place.exclusive and manifest is not None:  # other processes may be at it, too
+            others = manifest.saves[:_REMEMBERED]
+        self._place.write(path, Manifest(self._key, (save, *others)).encode())
         try:
             visible.publish()
         except BaseException:
@@ -107,6 +116,18 @@ class Publication:
             if self._keep:
                 self._place.remove(f"{versions_folder(self._key)}/{save.version}")
             raise
+        if not self._place.exclusive:
+            self._insist(save)
+
+    def _insist(self, save: Save) -> None:
+        """Write the manifest again if another process has written one meanwhile that does not have `save`."""
+        for _ in range(_INSISTENCE):
+            manifest = read_manifest(self._place, self._key)
+            others = manifest.saves if manifest is not None else ()
+            if any(other.version == save.version for other in others):
+                return
+            found = Manifest(self._key, (save, *others[:_REMEMBERED]))
+            self._place.write(manifest_path(self._key), found.encode())
 
     def _tidy(self, path: str) -> None:
         tidy(self._place, path)
@@ -114,14 +135,17 @@ class Publication:
 
 def tidy(place: Place, key: str) -> None:
     """Take away what a save of `key` left that was killed before it had replaced the file."""
-    if not key.startswith("."):
-        with place.lock(key):
-            manifest = read_manifest(place, key)
-            before = current(place, key, manifest)
-            if manifest is not None and before is None:
-                place.remove(manifest_path(key))
-            place.remove(f"{manifest_path(key)}.tmp")
-            _tidy_versions(place, key, before)
+    try:
+        check_key(key)
+    except DatasetKeyError:  # a version: the file under its key is noted as well
+        return
+    with place.lock(key):
+        manifest = read_manifest(place, key)
+        before = current(place, key, manifest)
+        if manifest is not None and before is None:
+            place.remove(manifest_path(key))
+        place.remove(f"{manifest_path(key)}.tmp")
+        _tidy_versions(place, key, before)
 
 
 def _tidy_versions(place: Place, key: str, before: Save | None) -> None:
@@ -180,9 +204,5 @@ def current(place: Place, key: str, manifest: Manifest | None) -> Save | None:
 
 
 def _read(place: Place, path: str) -> Manifest | None:
-    try:
-        file, _ = place.open(path)
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        return None
-    with file:
-        return Manifest.decode(file.read())
+    data = place.read(path)
+    return None if data is None else Manifest.decode(data)

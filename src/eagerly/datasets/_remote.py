@@ -14,6 +14,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from hashlib import sha256
 from typing import Any, BinaryIO, cast
 
 from eagerly.datasets._hashing import HashedFile
@@ -27,11 +28,13 @@ _AT_ONCE = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "o
 """Protocols that have no folders, and where an object is there when it is complete."""
 _SMALL = 16 << 20  # bytes that are sent from memory
 
-_locks: dict[tuple[int, str, str], threading.Lock] = {}
+_locks: dict[tuple[int, str, int], threading.Lock] = {}
 
 
 class RemotePlace:
     """See `Place`."""
+
+    exclusive = False
 
     def __init__(self, url: str, storage_options: Mapping[str, Any]) -> None:
         self.url = url.rstrip("/") if not url.endswith("://") else url
@@ -58,6 +61,13 @@ class RemotePlace:
             raise FileNotFoundError(self.locate(path))
         return fs.open(full, "rb"), stamp
 
+    def read(self, path: str) -> bytes | None:
+        fs, full = self._at(path)
+        try:
+            return bytes(fs.cat_file(full))
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None
+
     def stamp(self, path: str) -> Stamp | None:
         fs, full = self._at(path)
         fs.invalidate_cache(full.rpartition("/")[0])  # others may have written there
@@ -78,12 +88,12 @@ class RemotePlace:
             fs.rm_file(full)
         return True
 
-    def walk(self, folder: str) -> Iterator[str]:
+    def walk(self, folder: str, *, deep: bool = True) -> Iterator[str]:
         fs, full = self._at(folder)
         fs.invalidate_cache(full)
         _, root = self._at("")
         try:
-            found = fs.find(full)
+            found = fs.find(full, maxdepth=None if deep else 1)
         except (FileNotFoundError, NotADirectoryError):
             return
         for each in found:
@@ -94,7 +104,8 @@ class RemotePlace:
     @contextmanager
     def lock(self, name: str) -> Generator[None]:
         # By process, as a child that was forked meanwhile has locks that nobody will release.
-        with _locks.setdefault((os.getpid(), self.url, name), threading.Lock()):
+        stripe = sha256(name.encode()).digest()[0]
+        with _locks.setdefault((os.getpid(), self.url, stripe), threading.Lock()):
             yield
 
     def sweep(self, tidy: Callable[[str], None]) -> None:
@@ -165,7 +176,7 @@ class RemoteDraft:
     def twin(self, path: str) -> RemoteDraft:
         return RemoteDraft(self._place, path, self)
 
-    def publish(self, name: str | None = None) -> None:
+    def publish(self, name: str | None = None, *, like: str | None = None) -> None:  # noqa: ARG002 - it has no modes
         if name is not None:
             self.path = f"{self.path.rpartition('/')[0]}/{name}"
         if self._copied is not None:
@@ -186,8 +197,9 @@ class RemoteDraft:
 def _move(fs: Any, source: str, target: str) -> None:
     import fsspec
 
-    kind: Any = type(fs)
-    if kind.mv is cast("Any", fsspec).AbstractFileSystem.mv:  # it would take a '*' in a name for a pattern
+    if (
+        cast("Any", type(fs)).mv is cast("Any", fsspec).AbstractFileSystem.mv
+    ):  # it would take a '*' in a name for a pattern
         fs.cp_file(source, target)
         fs.rm_file(source)
     else:

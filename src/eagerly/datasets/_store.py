@@ -299,7 +299,10 @@ class DatasetStore:
         if is_version(version):
             save = read_save(self._place, key, version)
             if save is not None:
-                return self._place.open(f"{versions_folder(key)}/{version}")[0], save
+                try:
+                    return self._place.open(f"{versions_folder(key)}/{version}")[0], save
+                except FileNotFoundError:
+                    raise DatasetNotFoundError(f"the file of version {version!r} of {key!r} is gone", key=key) from None
             if self.exists(key):
                 file, latest = self._open(key)
                 if latest is not None and latest.version == version:

@@ -50,8 +50,8 @@ def verify(place: Place, keys: Sequence[str], *, search: bool) -> list[Problem]:
         problems += [
             Problem(path, "foreign", "no store has saved this file")
             for folder in sorted(folders)
-            for path in place.walk(folder)
-            if path.rpartition("/")[0] == folder and path not in known
+            for path in place.walk(folder, deep=False)
+            if path not in known
         ]
     return problems
 

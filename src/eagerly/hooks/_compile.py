@@ -42,6 +42,9 @@ class _Moment(NamedTuple):
 
 MOMENTS: Final[dict[str, _Moment]] = {
     "before_session_start": _Moment(("session_id",)),
+    "on_cache_hit": _Moment(("call", "key", "value")),
+    "on_cache_miss": _Moment(("call", "key")),
+    "on_cache_error": _Moment(("call", "key", "error")),
     "before_node_execute": _Moment(("call",), mid_life=True),
     "node_iteration": _Moment(("call", "index", "item"), mid_life=True),
     "before_node_retry": _Moment(("call", "attempt", "error", "delay"), mid_life=True),
@@ -49,6 +52,10 @@ MOMENTS: Final[dict[str, _Moment]] = {
     "after_node_retry": _Moment(("call", "attempt", "succeeded")),
     "on_node_error": _Moment(("call", "error"), ending=True),
     "on_node_cancel": _Moment(("call", "reason"), ending=True),
+    "before_dataset_save": _Moment(("key", "value", "format", "options", "metadata")),
+    "after_dataset_save": _Moment(("key", "value", "format", "options", "metadata", "path")),
+    "before_dataset_load": _Moment(("key", "return_type", "format", "options", "metadata")),
+    "after_dataset_load": _Moment(("key", "return_type", "format", "options", "metadata", "result", "duration")),
     "on_event": _Moment(("name", "data", "metadata")),
     "after_session_end": _Moment(("session_id", "duration")),
 }
@@ -61,6 +68,9 @@ class CompiledHooks:
     __slots__ = HOOKS
 
     before_session_start: CompiledHook | None
+    on_cache_hit: CompiledHook | None
+    on_cache_miss: CompiledHook | None
+    on_cache_error: CompiledHook | None
     before_node_execute: CompiledHook | None
     node_iteration: CompiledHook | None
     before_node_retry: CompiledHook | None
@@ -68,6 +78,10 @@ class CompiledHooks:
     after_node_retry: CompiledHook | None
     on_node_error: CompiledHook | None
     on_node_cancel: CompiledHook | None
+    before_dataset_save: CompiledHook | None
+    after_dataset_save: CompiledHook | None
+    before_dataset_load: CompiledHook | None
+    after_dataset_load: CompiledHook | None
     on_event: CompiledHook | None
     after_session_end: CompiledHook | None
 

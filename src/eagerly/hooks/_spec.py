@@ -36,6 +36,42 @@ class EagerlySpec:
         """
 
     @hook_spec
+    def on_cache_hit(self, metadata: TaskMetadata, key: str, value: Any, reporter: Reporter) -> None:
+        """The result of a call was found in the cache and is about to be returned. Nothing else fires for this call.
+
+        Also when another thread or process has just computed it while this call waited.
+
+        Args:
+            metadata: The facts about the call.
+            key: Its key, as `Task.cache_key` gives it.
+            value: The result; None for a stream, whose items are replayed as they are asked for.
+            reporter: Sends events of your own to `on_event`.
+        """
+
+    @hook_spec
+    def on_cache_miss(self, metadata: TaskMetadata, key: str, reporter: Reporter) -> None:
+        """The result of a call is not taken from the cache; `before_node_execute` follows.
+
+        Args:
+            metadata: The facts about the call.
+            key: Its key, as `Task.cache_key` gives it.
+            reporter: Sends events of your own to `on_event`.
+        """
+
+    @hook_spec
+    def on_cache_error(self, metadata: TaskMetadata, key: str, error: Exception, reporter: Reporter) -> None:
+        """The cache could not be read or written. The call goes on as if there were no cache.
+
+        Before `on_cache_miss` if reading failed; before the ending if storing did.
+
+        Args:
+            metadata: The facts about the call.
+            key: Its key, as `Task.cache_key` gives it.
+            error: What went wrong.
+            reporter: Sends events of your own to `on_event`.
+        """
+
+    @hook_spec
     def before_node_execute(self, metadata: TaskMetadata, reporter: Reporter) -> None:
         """A call has started and its first attempt is about to begin; for a stream: its first item was asked for.
 
@@ -126,6 +162,72 @@ class EagerlySpec:
                 its end. ``"interrupted"``: `KeyboardInterrupt`, `SystemExit` or another `BaseException`.
             duration: Seconds from the start of the first attempt.
             reporter: Sends events of your own to `on_event`.
+        """
+
+    @hook_spec
+    def before_dataset_save(
+        self, key: str, value: Any, format: str | None, options: dict[str, Any], metadata: TaskMetadata | None
+    ) -> None:
+        """A dataset is about to be saved: the result of a task with ``dataset=``, or by `save_dataset`.
+
+        Args:
+            key: Its key, with placeholders filled in.
+            value: What is saved; None for a stream, whose items are written as they pass.
+            format: The format that was asked for by name, or None.
+            options: The format's options.
+            metadata: The call on whose behalf it is saved; None outside of a task.
+        """
+
+    @hook_spec
+    def after_dataset_save(
+        self, key: str, value: Any, format: str, options: dict[str, Any], metadata: TaskMetadata | None, path: str
+    ) -> None:
+        """A dataset has been saved. Not called when that failed: then a `DatasetError` is raised.
+
+        Args:
+            key: Its key.
+            value: What was saved; None for a stream.
+            format: The format it has.
+            options: The format's options.
+            metadata: The call on whose behalf it was saved; None outside of a task.
+            path: Path or URL of the file.
+        """
+
+    @hook_spec
+    def before_dataset_load(
+        self, key: str, return_type: Any, format: str | None, options: dict[str, Any], metadata: TaskMetadata | None
+    ) -> None:
+        """A dataset is about to be loaded by `load_dataset`.
+
+        Args:
+            key: Its key, with placeholders filled in.
+            return_type: The type that was asked for, or None.
+            format: The format that was asked for by name, or None.
+            options: The format's options.
+            metadata: The call on whose behalf it is loaded; None outside of a task.
+        """
+
+    @hook_spec
+    def after_dataset_load(
+        self,
+        key: str,
+        return_type: Any,
+        format: str | None,
+        options: dict[str, Any],
+        metadata: TaskMetadata | None,
+        result: Any,
+        duration: float,
+    ) -> None:
+        """A dataset has been loaded and is about to be returned. Not called when that failed.
+
+        Args:
+            key: Its key.
+            return_type: The type that was asked for, or None.
+            format: The format that was asked for by name, or None.
+            options: The format's options.
+            metadata: The call on whose behalf it was loaded; None outside of a task.
+            result: What was loaded.
+            duration: Seconds that it took.
         """
 
     @hook_spec

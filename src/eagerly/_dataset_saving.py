@@ -1,0 +1,208 @@
+"""What calls and people do with datasets: saving results, saving and loading by hand; with hooks and provenance.
+
+How a dataset gets into its place stands in `eagerly.datasets`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from eagerly._dataset_options import DatasetOptions
+from eagerly._scope import OUTSIDE
+from eagerly._steps import Access, Plan
+from eagerly._stores import dataset_store
+from eagerly.errors import DatasetError, DatasetKeyError
+
+if TYPE_CHECKING:
+    from eagerly._context import TaskContext
+    from eagerly._scope import SessionContext
+    from eagerly._stored import StoredCall
+    from eagerly.datasets._store import Dataset, DatasetStore
+
+__all__ = [
+    "claim_dataset",
+    "ensure_dataset",
+    "finish_stream",
+    "open_stream",
+    "prepare_dataset",
+    "provenance",
+    "save_result",
+    "write_item",
+]
+
+
+def prepare_dataset(call: TaskContext, stored: StoredCall) -> Plan[None]:
+    """Before the function runs: the key is rendered and claimed, so that nothing is computed in vain.
+
+    Raises:
+        DatasetKeyError: The key cannot be one, or another call of this session has saved its own result there.
+    """
+    options = call._task.declaration.dataset
+    assert options is not None
+    store = store_of(call)
+    if store is None:
+        return
+    key = options.key.render(call.inputs, call.map_index)
+    claim_dataset(call, store, key)
+    stored.dataset = store, key
+    return
+    yield  # a plan, though this one has nothing to wait for
+
+
+def ensure_dataset(call: TaskContext, value: Any) -> Plan[None]:
+    """After a hit in the cache: when the call returns, its dataset is there, if need be written from the cached value."""
+    declaration = call._task.declaration
+    if declaration.dataset is None or declaration.is_generator:
+        return
+    store = store_of(call)
+    if store is None:
+        return
+    key = declaration.dataset.key.render(call.inputs, call.map_index)
+    if not (yield Access(lambda: store.exists(key))):
+        claim_dataset(call, store, key)
+        yield from _save(call, declaration.dataset, store, key, value)
+
+
+def save_result(call: TaskContext, stored: StoredCall, result: Any) -> Plan[None]:
+    """After the function has returned: its result is saved.
+
+    Raises:
+        DatasetError: That failed; it has the result.
+    """
+    options = call._task.declaration.dataset
+    if options is not None and stored.dataset is not None:
+        yield from _save(call, options, *stored.dataset, result)
+
+
+def _save(call: TaskContext, options: DatasetOptions, store: DatasetStore, key: str, value: Any) -> Plan[None]:
+    hooks = call._session.hooks
+    if (hook := hooks.before_dataset_save) is not None:
+        hook(key, value, options.format, {}, call)
+    origin = provenance(call)
+    try:
+        saved = yield Access(lambda: store.save(key, value, format=options.format, provenance=origin))
+    except Exception as error:
+        failed = _as_dataset_error(error, key, value)
+        call.fail_for_good(failed)
+        raise failed from (None if failed is error else error)
+    if (hook := hooks.after_dataset_save) is not None:
+        hook(key, value, saved.format, {}, call, saved.path)
+
+
+# Streams
+
+
+def open_stream(call: TaskContext, stored: StoredCall) -> None:
+    """The items of this call are to be written as they pass."""
+    options = call._task.declaration.dataset
+    if options is None or stored.dataset is None:
+        return
+    store, key = stored.dataset
+    if (hook := call._session.hooks.before_dataset_save) is not None:
+        hook(key, None, options.format, {}, call)
+    stored.writer = store.writer(key, format=options.format, provenance=provenance(call))
+
+
+def write_item(call: TaskContext, stored: StoredCall, item: Any) -> Plan[None]:
+    """Write one item.
+
+    Raises:
+        DatasetError: It could not be written.
+    """
+    writer = stored.writer
+    try:
+        yield Access(lambda: writer.write(item))
+    except Exception as error:
+        raise _failed_stream(call, stored, error) from error
+
+
+def finish_stream(call: TaskContext, stored: StoredCall) -> Plan[None]:
+    """The stream is exhausted: its dataset appears.
+
+    Raises:
+        DatasetError: It could not be completed.
+    """
+    writer = stored.writer
+    try:
+        saved = yield Access(writer.commit)
+    except Exception as error:
+        raise _failed_stream(call, stored, error) from error
+    stored.writer = None
+    if (hook := call._session.hooks.after_dataset_save) is not None:
+        hook(saved.key, None, saved.format, {}, call, saved.path)
+
+
+def _failed_stream(call: TaskContext, stored: StoredCall, error: Exception) -> DatasetError:
+    assert stored.dataset is not None
+    failed = _as_dataset_error(error, stored.dataset[1], None)
+    call.fail_for_good(failed)
+    return failed
+
+
+# Where, and on whose behalf
+
+
+def store_of(call: TaskContext) -> DatasetStore | None:
+    """Where the dataset of this call goes, or None."""
+    options = call._task.declaration.dataset
+    if options is not None and options.store is not None:
+        return dataset_store(options.store)
+    return call._session.dataset_store
+
+
+def claim_dataset(call: TaskContext, store: DatasetStore, key: str) -> None:
+    """Refuse to overwrite what another call of this session has saved, unless that had the same arguments."""
+    session = call._session
+    if session is OUTSIDE or store.overwrite:
+        return
+    claimant = _claimant(call)
+    place = (store.base, key)
+    if session.claims.setdefault(place, claimant) != claimant:
+        raise DatasetKeyError(
+            f"dataset {key!r} has been saved by another call in this session; let the key contain an argument that "
+            f"varies, as in dataset='{{name}}/...', or allow it with DatasetStore(..., overwrite=True)",
+            key=key,
+        )
+
+
+def _claimant(call: TaskContext) -> object:
+    """Who saves: the same task with the same small arguments is the same one, whichever call it is."""
+    values = call.inputs.values()
+    if all(_is_small(value) for value in values):
+        return call.qualified_name, tuple((type(value), value) for value in values)
+    return call.id
+
+
+def provenance(call: TaskContext | None, session: SessionContext | None = None) -> dict[str, Any]:
+    """Where a dataset comes from, for its manifest."""
+    if call is None:
+        return {} if session is None or session is OUTSIDE else {"session": str(session.session_id)}
+    origin: dict[str, Any] = {
+        "task": call.qualified_name,
+        "call": str(call.id),
+        "inputs": {name: _summary(value) for name, value in call.inputs.items()},
+        "sources": call.sources,
+    }
+    if call.session_id is not None:
+        origin["session"] = str(call.session_id)
+    keys = call._task.declaration.keys
+    if keys is not None and keys.code is not None:
+        origin["code"] = keys.code.digest
+    return origin
+
+
+def _summary(value: Any) -> Any:
+    """An argument as a manifest shows it: small values as they are, of others the type."""
+    return value if _is_small(value) else f"<{type(value).__module__}.{type(value).__qualname__}>"
+
+
+def _is_small(value: Any) -> bool:
+    return value is None or type(value) in (bool, int, float) or (type(value) is str and len(value) <= 100)
+
+
+def _as_dataset_error(error: Exception, key: str, value: Any) -> DatasetError:
+    if isinstance(error, DatasetError):
+        error.key = error.key or key
+        error.result = value
+        return error
+    return DatasetError(f"dataset {key!r} could not be saved: {type(error).__name__}: {error}", key=key, result=value)

@@ -1,0 +1,82 @@
+"""Streams whose items are stored as they pass: recorded for the cache, written into a dataset.
+
+Nothing is visible to others before the stream is exhausted; a stream that ends early leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from eagerly._dataset_saving import finish_stream, open_stream, write_item
+from eagerly._steps import Access, Plan
+from eagerly._stored import StoredCall, expires_at, keys_of, report
+from eagerly._stores import new_recording
+from eagerly.cache._protocol import MISSING
+
+if TYPE_CHECKING:
+    from eagerly._context import TaskContext
+
+__all__ = ["exhausted", "passing", "steered", "stream_keeper"]
+
+
+def stream_keeper(call: TaskContext) -> StoredCall | None:
+    """What is to be told of the items of this call, or None if nobody keeps them."""
+    stored = call._stored
+    assert stored is not None
+    if stored.client is not None and stored.mode != "read":
+        stored.recording = new_recording(stored.client.safe)
+    open_stream(call, stored)
+    return None if stored.recording is None and stored.writer is None else stored
+
+
+def passing(call: TaskContext, stored: StoredCall, item: Any) -> Plan[None]:
+    """An item is about to be handed out.
+
+    Raises:
+        DatasetError: It could not be written.
+    """
+    if stored.recording is not None:
+        try:
+            stored.recording.add(item)
+        except Exception as error:
+            _give_up_recording(call, stored, error)
+    if stored.writer is not None:
+        yield from write_item(call, stored, item)
+
+
+def steered(stored: StoredCall) -> None:
+    """The consumer has sent or thrown something into the stream: the items are no more a matter of its arguments."""
+    stored.recording = None
+
+
+def exhausted(call: TaskContext, stored: StoredCall, end: Any) -> Plan[None]:
+    """The stream has come to its end and returned `end`: what was kept of it becomes visible.
+
+    Raises:
+        DatasetError: The dataset could not be completed.
+    """
+    recording, stored.recording = stored.recording, None
+    if recording is not None:
+        client, key, keys = stored.client, stored.key, keys_of(call._task.declaration)
+        assert client is not None
+        assert key is not None
+        expires = expires_at(call)
+
+        def publish() -> None:
+            frames = recording.finish(end)
+            parts = client.pack_frames(key.digest, frames, expires=expires, meta=keys.describe(key))
+            client.publish(key.digest, parts, MISSING, expires=expires, tag=keys.tag)
+
+        try:
+            yield Access(publish, client.blocking)
+        except Exception as error:
+            report(call, client, key, error)
+    if stored.writer is not None:
+        yield from finish_stream(call, stored)
+
+
+def _give_up_recording(call: TaskContext, stored: StoredCall, error: Exception) -> None:
+    stored.recording = None
+    assert stored.client is not None
+    assert stored.key is not None
+    report(call, stored.client, stored.key, error)

@@ -1,0 +1,232 @@
+"""A store as tasks use it: values instead of bytes, a memory tier in front, and one computation of a key at a time.
+
+Nothing here calls hooks or warns; what goes wrong is raised, and the one who asked decides.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from eagerly.cache._codec import STREAM, size_of
+from eagerly.cache._envelope import Envelopes
+from eagerly.cache._flight import Flight
+from eagerly.cache._open import open_store
+from eagerly.cache._protocol import MISSING, LocksKeys
+from eagerly.errors import CorruptEntryError, UntrustedEntryError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from eagerly.cache._memory import MemoryTier
+    from eagerly.cache._protocol import Buffer, CacheStore, KeyLock
+
+__all__ = ["CacheClient", "Claim", "client_of"]
+
+
+class Claim(NamedTuple):
+    """What came of trying to be the one process that computes a key.
+
+    Attributes:
+        granted: Whether nobody else computes it.
+        lock: To be released afterwards; None where the store has no locks.
+        value: What was found in the meantime, or MISSING.
+        error: Why looking failed, or None.
+    """
+
+    granted: bool
+    lock: KeyLock | None
+    value: Any
+    error: Exception | None
+
+
+class CacheClient:
+    """What this process does with one store.
+
+    Attributes:
+        store: The store.
+        blocking: Whether using it may wait for a disk or a network.
+        safe: Whether only formats that cannot run code are read and written.
+        locks: Whether its processes can agree on who computes a key.
+        flights: What is being computed here, by key.
+        warned: What has been warned of already.
+    """
+
+    def __init__(self, store: CacheStore) -> None:
+        self.store = store
+        self.blocking = bool(store.blocking)
+        self.locks = isinstance(store, LocksKeys)
+        self.flights: dict[bytes, Flight] = {}
+        self.warned: set[str] = set()
+        signing_key: bytes | None = getattr(store, "signing_key", None)
+        self.safe: bool = getattr(store, "safe", False)
+        self._believed = store.trusted or signing_key is not None or self.safe
+        self._envelopes = Envelopes(
+            signing_key=signing_key,
+            safe=self.safe,
+            verify=getattr(store, "verify", False),
+            namespace=getattr(store, "namespace", ""),
+        )
+        # Only a store that tells when another process has changed something can have values kept in front of it.
+        self._generation = getattr(store, "generation", None)
+        self._tier: MemoryTier | None = getattr(store, "memory", None) if self._generation is not None else None
+        if self._tier is not None:
+            self._tier.decode = self._decode
+        _clients.add(self)
+
+    def recall(self, key: bytes, now: float) -> Any:
+        """The value from memory, or MISSING. Never waits."""
+        if self._tier is None:
+            return MISSING
+        return self._tier.get(key + self._generation(), now)
+
+    def fetch(self, key: bytes, now: float) -> Any:
+        """The value from the store, or MISSING.
+
+        Raises:
+            CacheError: There is something, but it cannot be read or believed.
+        """
+        tier = self._tier
+        generation = b"" if tier is None else self._generation()
+        data = self.store.get(key)
+        if data is None:
+            return MISSING
+        self._check_trust()
+        found = self._envelopes.unpack(key, data, now=now)
+        if found is None:
+            return MISSING
+        if tier is not None and len(data) <= tier.max_bytes // 8:
+            tier.put(key + generation, found.value, lambda: bytes(data), found.expires)
+        return found.value
+
+    def holds(self, key: bytes, now: float) -> bool:
+        """Whether there is something that could be used.
+
+        Raises:
+            CacheError: As for `fetch`.
+        """
+        data = self.store.get(key)
+        if data is None:
+            return False
+        self._check_trust()
+        return self._envelopes.unpack(key, data, now=now) is not None
+
+    def fetch_frames(self, key: bytes, now: float) -> Buffer | None:
+        """The recorded items of a stream, for `iter_frames`, or None.
+
+        Raises:
+            CacheError: As for `fetch`.
+        """
+        data = self.store.get(key)
+        if data is None:
+            return None
+        self._check_trust()
+        found = self._envelopes.unpack(key, data, now=now)
+        if found is None:
+            return None
+        if found.codec != STREAM:
+            raise CorruptEntryError("the entry holds a value, and this is a stream")
+        return found.value  # type: ignore[no-any-return]  # a view of frames
+
+    def pack(self, key: bytes, value: Any, *, expires: float | None, meta: bytes) -> list[Buffer]:
+        """The bytes to store for `value`.
+
+        Raises:
+            Exception: Whatever its pickling raises.
+        """
+        return self._envelopes.pack(key, value, expires=expires, meta=meta)
+
+    def pack_frames(
+        self, key: bytes, frames: Sequence[Buffer], *, expires: float | None, meta: bytes
+    ) -> list[Buffer]:
+        """The bytes to store for the recorded items of a stream."""
+        return self._envelopes.pack_frames(key, frames, expires=expires, meta=meta)
+
+    def publish(self, key: bytes, parts: list[Buffer], value: Any, *, expires: float | None, tag: str) -> None:
+        """Store what `pack` made of `value`; of a stream, whose items are not kept in memory, MISSING.
+
+        Raises:
+            Exception: Whatever the store raises.
+        """
+        self.store.put(key, parts, expires=expires, tag=tag)
+        if self._tier is not None and value is not MISSING and size_of(parts) <= self._tier.max_bytes // 8:
+            self._tier.put(key + self._generation(), value, lambda: b"".join(parts), expires)
+
+    def unpack(self, key: bytes, data: Buffer, now: float) -> Any:
+        """The value that was packed here a moment ago, as a copy of one's own."""
+        found = self._envelopes.unpack(key, data, now=now)
+        return MISSING if found is None else found.value
+
+    def claim(self, key: bytes, now: float) -> Claim:
+        """Try to be the one process that computes `key`, and look again whether it is there by now.
+
+        Raises:
+            Exception: Whatever the store raises when it locks.
+        """
+        lock = self.store.try_lock(key) if isinstance(self.store, LocksKeys) else None
+        granted = lock is not None or not self.locks
+        value, error = MISSING, None
+        try:
+            value = self.recall(key, now)
+            if value is MISSING:
+                value = self.fetch(key, now)
+        except Exception as problem:
+            error = problem
+        except BaseException:
+            if lock is not None:
+                lock.release()
+            raise
+        return Claim(granted, lock, value, error)
+
+    def discard(self, key: bytes) -> bool:
+        """Forget the value of `key`; whether there was one."""
+        if self._tier is not None:
+            self._tier.discard(key + self._generation())
+        return self.store.delete(key)
+
+    def _decode(self, key: bytes, data: bytes) -> Any:
+        found = self._envelopes.unpack(key[:20], data, now=0.0)
+        return MISSING if found is None else found.value
+
+    def _check_trust(self) -> None:
+        if not self._believed:
+            raise UntrustedEntryError(
+                f"{self.store!r} may be written by others, so nothing of it is unpickled; give it a signing_key or safe=True"
+            )
+
+
+_clients: weakref.WeakSet[CacheClient] = weakref.WeakSet()
+_by_place: Final[dict[tuple[str, str | None], CacheClient]] = {}
+_by_store: weakref.WeakKeyDictionary[Any, CacheClient] = weakref.WeakKeyDictionary()
+
+
+def client_of(spec: str | CacheStore, signing_key: str | None) -> CacheClient:
+    """The one client that this process has for a store.
+
+    Args:
+        spec: An absolute path, a URL or a store.
+        signing_key: For stores that are given by URL.
+
+    Raises:
+        MissingExtraError, OptionValueError: The store that a URL stands for cannot be opened.
+    """
+    if isinstance(spec, str):
+        place = (spec, signing_key)
+        if place not in _by_place:
+            _by_place[place] = CacheClient(open_store(spec, signing_key))
+        return _by_place[place]
+    client = _by_store.get(spec)
+    if client is None:
+        client = _by_store[spec] = CacheClient(spec)
+    return client
+
+
+def _after_fork() -> None:
+    """Nobody in a forked child computes what was being computed in its parent."""
+    for client in _clients:
+        client.flights.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

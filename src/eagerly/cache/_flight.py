@@ -1,0 +1,98 @@
+"""One computation of one key in this process, and those who wait for it: threads and event loops alike."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from eagerly.cache._protocol import KeyLock
+
+__all__ = ["Flight", "Outcome", "leads_to"]
+
+
+class Outcome(NamedTuple):
+    """How a computation ended.
+
+    Attributes:
+        kind: ``"stored"``: the result is in the store. ``"packed"``: it could not be stored, and `value` is what would
+            have been. ``"failed"``: the function has raised `value`. ``"gone"``: who computed it has gone without a
+            result, and the next one may try.
+        value: See `kind`.
+    """
+
+    kind: Literal["stored", "packed", "failed", "gone"]
+    value: Any = None
+
+
+class Flight:
+    """A computation that is under way.
+
+    Attributes:
+        key: Of what is computed.
+        thread: The thread in which it was begun.
+        lock: What keeps other processes from computing the same, or None.
+        waits_for: The flights that calls below this one are waiting for now.
+        outcome: None until it has landed.
+    """
+
+    __slots__ = ("_callbacks", "_flights", "key", "lock", "outcome", "thread", "waits_for")
+
+    def __init__(self, key: bytes, flights: dict[bytes, Flight]) -> None:
+        self.key = key
+        self.thread = threading.get_ident()
+        self.lock: KeyLock | None = None
+        self.waits_for: list[Flight] = []
+        self.outcome: Outcome | None = None
+        self._callbacks: list[Callable[[], object]] = []
+        self._flights = flights
+
+    # Without a lock, which the garbage collector could meet while its own thread holds it. Each step is atomic, and
+    # their order sees to it that every callback is taken from the list by somebody after the outcome is there.
+
+    def when_landed(self, callback: Callable[[], object]) -> None:
+        """Call `callback` when there is an outcome, in the thread that brings it; at once if it is there."""
+        self._callbacks.append(callback)
+        if self.outcome is not None:
+            self._call_back()
+
+    def land(self, outcome: Outcome) -> None:
+        """Say how it ended; the first time counts. The key is free again in this process."""
+        if self.outcome is not None:
+            return
+        self.outcome = outcome
+        if self._flights.get(self.key) is self:
+            self._flights.pop(self.key, None)
+        self._call_back()
+
+    def release(self) -> None:
+        """Let other processes have the key. A lock that cannot be released any more is left to expire."""
+        lock, self.lock = self.lock, None
+        if lock is not None:
+            with contextlib.suppress(Exception):
+                lock.release()
+
+    def _call_back(self) -> None:
+        while self._callbacks:
+            try:
+                callback = self._callbacks.pop()
+            except IndexError:  # another thread was faster
+                return
+            callback()
+
+
+def leads_to(flight: Flight, goals: list[Flight]) -> bool:
+    """Whether `flight` is waiting, directly or through others, for one of `goals`: then those must not wait for it."""
+    seen: set[int] = set()
+    waiting = [flight]
+    while waiting:
+        each = waiting.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        if any(each is goal for goal in goals):
+            return True
+        waiting.extend(each.waits_for)
+    return False

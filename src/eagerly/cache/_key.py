@@ -1,0 +1,137 @@
+"""The key of a call: what was called, its code, and its arguments; complete, or no key at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from eagerly.cache._code import CodeVersion, code_version
+from eagerly.cache._encode import encode_arguments
+from eagerly.errors import UnkeyableArgument
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from eagerly._cache_options import CacheOptions
+
+__all__ = ["CallKey", "KeyMaker"]
+
+SCHEMA: Final = "eagerly cache key 1"
+"""Changes when keys are made in another way, so that old ones are not found any more."""
+
+PYTHON: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+class CallKey(NamedTuple):
+    """The key of one call.
+
+    Attributes:
+        digest: 20 bytes, under which stores know it.
+        text: What people see: the digest in hexadecimal, or what ``cache_hash`` returned.
+        arguments: Each argument by name, encoded; none where ``cache_hash`` made the key.
+    """
+
+    digest: bytes
+    text: str
+    arguments: list[tuple[str, bytes]]
+
+
+class KeyMaker:
+    """Makes the keys of the calls of one function. Made at its first cached call, as that looks at its code.
+
+    Args:
+        func: The user's function.
+        module: The name of its module.
+        qualname: Its qualified name.
+        parameters: The names of its parameters.
+        options: What the task was told.
+    """
+
+    __slots__ = ("_description", "_hash", "_ignore", "_prefix", "code", "func", "tag")
+
+    def __init__(
+        self,
+        func: Callable[..., Any],
+        module: str | None,
+        qualname: str,
+        parameters: tuple[str, ...],
+        options: CacheOptions,
+    ) -> None:
+        self.func = func
+        self.tag = f"{_lasting_name(module)}.{qualname}"
+        self._hash = options.hash
+        self._ignore = options.ignore
+        self.code: CodeVersion | None = None
+        if options.hash is None and options.version is None:
+            self.code = code_version(func)
+        version = f"set {options.version}" if self.code is None else f"code {self.code.digest}"
+        keyed = [name for name in parameters if name not in options.ignore]
+        self._prefix = sha256(_framed(SCHEMA, self.tag, version, PYTHON, *keyed)).digest()
+        about = {
+            "task": self.tag,
+            "python": PYTHON,
+            "version": options.version,
+            "code": None if self.code is None else dict(self.code.parts),
+        }
+        self._description = json.dumps(about, separators=(",", ":"))[:-1]
+
+    def key(self, inputs: dict[str, Any]) -> CallKey:
+        """The key of the call with these arguments.
+
+        Raises:
+            UnkeyableArgument: An argument cannot be part of a key, or ``cache_hash`` failed.
+        """
+        if self._hash is not None:
+            return self._hashed(inputs)
+        arguments = encode_arguments(inputs, self._ignore)
+        digest = sha256(self._prefix + b"".join([encoded for _, encoded in arguments])).digest()[:20]
+        return CallKey(digest, digest.hex(), arguments)
+
+    def describe(self, key: CallKey) -> bytes:
+        """What is stored with a result to tell later why it was not found again: digests, never values."""
+        arguments = {name: sha256(encoded).hexdigest()[:16] for name, encoded in key.arguments}
+        return f'{self._description},"key":{json.dumps(key.text)},"arguments":{json.dumps(arguments)}}}'.encode()
+
+    def _hashed(self, inputs: dict[str, Any]) -> CallKey:
+        assert self._hash is not None
+        try:
+            text = self._hash(self.func, inputs)
+        except Exception as error:
+            raise UnkeyableArgument(
+                f"cache_hash of {self.tag} failed with {type(error).__name__}: {error}", path="cache_hash"
+            ) from error
+        if not isinstance(text, str):
+            raise UnkeyableArgument(
+                f"cache_hash of {self.tag} must return a str, and returned {text!r}", path="cache_hash"
+            )
+        return CallKey(sha256(_framed(SCHEMA, "cache_hash", text)).digest()[:20], text, [])
+
+
+def read_description(meta: bytes) -> Mapping[str, Any]:
+    """What `KeyMaker.describe` has written; empty if that is something else."""
+    try:
+        found = json.loads(meta)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}  # pyright: ignore[reportUnknownVariableType]  # JSON
+
+
+def _framed(*parts: str) -> bytes:
+    encoded = [part.encode("utf-8", "surrogatepass") for part in parts]
+    return b"".join(len(part).to_bytes(8, "big") + part for part in encoded)
+
+
+def _lasting_name(module: str | None) -> str:
+    """The name of a module; for a script, which is called ``__main__`` like all others, its file."""
+    if module != "__main__":
+        return module or "?"
+    main = sys.modules.get("__main__")
+    spec = getattr(main, "__spec__", None)
+    if spec is not None and isinstance(getattr(spec, "name", None), str):
+        return str(spec.name)  # started with `python -m`
+    file = getattr(main, "__file__", None)
+    return module if file is None else f"{module} {os.path.realpath(file)}"
