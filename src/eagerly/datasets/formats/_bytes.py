@@ -48,7 +48,7 @@ class Chunks:
         self._file = file
 
     def write(self, item: Any, /) -> None:
-        if not isinstance(item, bytes | bytearray | memoryview):
+        if type(item) not in (bytes, bytearray, memoryview):
             raise DatasetFormatError(f"a stream that is saved as bytes has bytes for items, not {describe(item)}")
         self._file.write(item)
 

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import datetime
 import enum
-import math
-from collections.abc import Callable, Iterable
+import types
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from eagerly.datasets.formats._library import describe, is_exactly, type_name
+from eagerly.datasets.formats._library import describe, exact_type, is_exactly, type_name
 from eagerly.datasets.formats._models import is_model, model_tree
 from eagerly.errors import DatasetFormatError
 
-__all__ = ["Grammar", "exact_tree"]
+__all__ = ["Grammar", "exact_tree", "whole_minutes"]
 
 
 class Grammar(NamedTuple):
@@ -25,13 +25,13 @@ class Grammar(NamedTuple):
         name: For messages.
         scalars: The types of its leaves.
         keys: The types of the keys of its dicts.
-        finite: Whether it has no NaN and no infinity.
+        checks: For some of the scalars, what says why a value of them cannot be written, or gives an empty text.
     """
 
     name: str
     scalars: frozenset[type]
     keys: frozenset[type] = frozenset({str})
-    finite: bool = False
+    checks: Mapping[type, Callable[[Any], str]] = types.MappingProxyType({})
 
 
 class Unfit(Exception):  # noqa: N818 - it never leaves this module
@@ -76,10 +76,10 @@ class Walk:
 
     def node(self, node: Any) -> Any:
         grammar = self._grammar
-        kind = type(node)
+        kind = exact_type(node)
         if kind in grammar.scalars:
-            if kind is float and grammar.finite and not math.isfinite(node):
-                return self._instead(node, f"is {node!r}, which it does not have; write None, or set 'allow_nan'")
+            if kind in grammar.checks and (reason := grammar.checks[kind](node)):
+                return self._instead(node, f"is {node!r}, {reason}")
             return node
         if kind is dict:
             return self._dict(node)
@@ -105,12 +105,12 @@ class Walk:
             if type(key) not in keys:
                 return self._instead(node, f"has the key {key!r}, {describe(key)}; keys are {names(keys)} there")
         tree: dict[Any, Any] = {}
-        key: Any = None
+        name: Any = None
         try:
-            for key, item in node.items():
-                tree[key] = self.node(item)
+            for name, item in node.items():
+                tree[name] = self.node(item)
         except Unfit as unfit:
-            unfit.path = f"[{key!r}]{unfit.path}"
+            unfit.path = f"[{name!r}]{unfit.path}"
             raise
         return tree
 
@@ -153,3 +153,13 @@ BECOMES: tuple[tuple[type | tuple[type, ...], str], ...] = (
     (float, "would be loaded as a float; write float(...)"),
 )
 """What a text format would do to these and their subclasses, and what to write instead."""
+
+
+def whole_minutes(moment: datetime.datetime) -> str:
+    """Why a moment cannot be written as text that gives it back, for the `checks` of a grammar."""
+    if moment.tzinfo is None:
+        return ""
+    if type(moment.tzinfo) is not datetime.timezone:
+        return "whose time zone would be loaded as a fixed offset; write .astimezone(datetime.timezone.utc)"
+    offset = moment.utcoffset() or datetime.timedelta()
+    return "whose offset has seconds" if offset % datetime.timedelta(minutes=1) else ""

@@ -5,15 +5,17 @@ A format opens no files, knows no paths, and gives back exactly what it was give
 
 from __future__ import annotations
 
+import builtins
 import contextlib
+import io
 from collections.abc import Generator, Iterable, Mapping
 from typing import Any, BinaryIO, Protocol, get_origin
 
 from eagerly._options import nearest
-from eagerly.datasets.formats._library import describe, type_name, versions
+from eagerly.datasets.formats._library import describe, load_library, type_name, versions
 from eagerly.errors import DatasetError, DatasetFormatError, EagerlyError
 
-__all__ = ["Format", "ItemWriter", "check_options", "plain_type", "reading", "writing"]
+__all__ = ["Format", "ItemWriter", "Sink", "check_options", "parameters", "plain_type", "reading", "writing"]
 
 
 class ItemWriter(Protocol):
@@ -110,6 +112,20 @@ class Format:
         """The versions of the `libraries` that are in use, by distribution."""
         return versions(self.libraries)
 
+    def type_named(self, name: str) -> Any:
+        """The type that `load` is to be asked for to get back what was saved as one, or None: the usual one will do.
+
+        Args:
+            name: What `type_name` said of the saved value.
+
+        Raises:
+            MissingExtraError: The library of this type is not installed.
+        """
+        if name not in self.types:
+            return None
+        module, _, attribute = name.rpartition(".")
+        return getattr(load_library(module, f"a {name}") if module else builtins, attribute)
+
     def require_fit(self, value: Any) -> None:
         """Raise if `value` does not fit.
 
@@ -153,6 +169,43 @@ def check_options(format_name: str, options: Mapping[str, Any], known: Iterable[
             hint = f"did you mean {near!r}? " if near else ""
             there = f"there are {', '.join(known)}" if known else "it has none here"
             raise DatasetFormatError(f"{format_name} has no option {option!r}; {hint}{there}")
+
+
+def parameters(function: Any, *without: str) -> set[str]:
+    """The names of the arguments of a library's function that may be given as options."""
+    import inspect
+
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    found = inspect.signature(function).parameters.values()
+    return {each.name for each in found if each.kind in kinds} - {"self", *without}
+
+
+class Sink(io.RawIOBase):
+    """What libraries are given to write to: a file that can only be written, and is left open whatever they do.
+
+    Some write a last piece when they are thrown away in the middle, to a file that is long closed; `drop` prevents it.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file: BinaryIO | None = file
+        self._position = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:
+        size = memoryview(data).nbytes
+        if self._file is not None:
+            self._file.write(data)
+        self._position += size
+        return size
+
+    def tell(self) -> int:
+        return self._position
+
+    def drop(self) -> None:
+        """Let all that is still written vanish."""
+        self._file = None
 
 
 @contextlib.contextmanager

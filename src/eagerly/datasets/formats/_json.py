@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, BinaryIO
 
@@ -18,7 +19,12 @@ __all__ = ["PLAIN_TYPES", "SAVE_OPTIONS", "JsonFormat", "as_type", "encode_json"
 PLAIN_TYPES = frozenset({type(None), bool, int, float, str})
 SAVE_OPTIONS = ("allow_nan", "default", "ensure_ascii", "sort_keys")
 
-STRICT = Grammar("JSON", PLAIN_TYPES, finite=True)
+
+def finite(number: float) -> str:
+    return "" if math.isfinite(number) else "which it does not have; write None, or options={'allow_nan': True}"
+
+
+STRICT = Grammar("JSON", PLAIN_TYPES, checks={float: finite})
 WITH_NAN = Grammar("JSON", PLAIN_TYPES)
 
 

@@ -8,6 +8,7 @@ from typing import Any, BinaryIO, get_args
 
 from eagerly.datasets.formats._format import Format, ItemWriter, check_options, reading
 from eagerly.datasets.formats._json import PLAIN_TYPES, SAVE_OPTIONS, as_type, encode_json
+from eagerly.datasets.formats._library import exact_type
 from eagerly.datasets.formats._models import is_model
 from eagerly.errors import DatasetError
 
@@ -27,10 +28,10 @@ class JsonLinesFormat(Format):
     types = ("list",)
 
     def fits(self, value: Any, /) -> bool:
-        return type(value) is list
+        return exact_type(value) is list
 
     def fits_item(self, item: Any, /) -> bool:
-        return type(item) in PLAIN_TYPES or type(item) in (list, dict) or is_model(item)
+        return exact_type(item) in PLAIN_TYPES or exact_type(item) in (list, dict) or is_model(item)
 
     def save(self, value: Any, file: BinaryIO, options: Mapping[str, Any], /) -> None:
         self.require_fit(value)

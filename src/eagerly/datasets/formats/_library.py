@@ -9,11 +9,21 @@ import functools
 import importlib
 import importlib.metadata
 import sys
-from typing import Any, NamedTuple, get_origin
+from typing import Any, NamedTuple, cast, get_origin
 
 from eagerly.errors import MissingExtraError
 
-__all__ = ["LIBRARIES", "Library", "class_named", "describe", "is_exactly", "load_library", "type_name", "versions"]
+__all__ = [
+    "LIBRARIES",
+    "Library",
+    "class_named",
+    "describe",
+    "exact_type",
+    "is_exactly",
+    "load_library",
+    "type_name",
+    "versions",
+]
 
 
 class Library(NamedTuple):
@@ -71,6 +81,11 @@ def class_named(name: str) -> Any:
     """The class, if its library is loaded; else None. For example ``pandas.DataFrame``, ``PIL.Image.Image``."""
     module, _, attribute = name.rpartition(".")
     return getattr(sys.modules.get(module), attribute, None)
+
+
+def exact_type(value: Any) -> Any:
+    """The type of `value`, asked in a way that does not make type checkers infer what the value is."""
+    return cast("Any", type(value))
 
 
 def is_exactly(value: object, *names: str) -> bool:

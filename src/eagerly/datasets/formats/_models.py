@@ -20,7 +20,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any, cast
 
-from eagerly.datasets.formats._library import class_named, describe, type_name
+from eagerly.datasets.formats._library import class_named, describe, exact_type, type_name
 from eagerly.errors import DatasetFormatError
 
 __all__ = ["build", "is_model", "model_tree", "same"]
@@ -44,10 +44,18 @@ def is_pydantic(kind: Any) -> bool:
     return model is not None and isinstance(kind, type) and issubclass(kind, model)
 
 
+def is_enum(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, enum.Enum)
+
+
+def is_dataclass(kind: Any) -> bool:
+    return isinstance(kind, type) and dataclasses.is_dataclass(kind)
+
+
 def is_model(value: Any) -> bool:
     """Whether `value` is an instance of a dataclass or a pydantic model."""
-    kind: Any = type(value)
-    return dataclasses.is_dataclass(kind) or is_pydantic(kind)
+    kind = exact_type(value)
+    return is_dataclass(kind) or is_pydantic(kind)
 
 
 def model_tree(model: Any) -> Any:
@@ -71,7 +79,7 @@ def model_tree(model: Any) -> Any:
 
 
 def lenient(node: Any) -> Any:
-    kind: Any = type(node)
+    kind = exact_type(node)
     if kind is list or kind is tuple or kind is set or kind is frozenset:
         return [lenient(item) for item in node]
     if kind is dict:
@@ -109,10 +117,10 @@ def build(tree: Any, hint: Any, path: str = "value") -> Any:
     if origin is typing.Annotated:
         return build(tree, arguments[0], path)
     if origin is typing.Literal:
-        return checked(tree, any(tree == each and type(tree) is type(each) for each in arguments), hint, path)
+        return checked(tree, any(tree == each and exact_type(tree) is type(each) for each in arguments), hint, path)
     if origin is typing.Union or origin is types.UnionType:
         return build_union(tree, hint, arguments, path)
-    kind: Any = type(None) if hint is None else origin or hint
+    kind = cast("Any", type(None) if hint is None else origin or hint)
     if kind in PLAIN or kind in (tuple, set, frozenset):
         return build_plain(tree, kind, arguments, hint, path)
     return build_object(tree, kind, path)
@@ -120,14 +128,14 @@ def build(tree: Any, hint: Any, path: str = "value") -> Any:
 
 def build_object(tree: Any, kind: Any, path: str) -> Any:
     if kind in FROM_TEXT:
-        checked(tree, type(tree) is str, kind, path)
+        checked(tree, exact_type(tree) is str, kind, path)
         return attempt(FROM_TEXT[kind], tree, kind, path)
-    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+    if is_enum(kind):
         return attempt(kind, tree, kind, path)
     if is_pydantic(kind):
         return attempt(kind.model_validate_json, json.dumps(tree), kind, path)
-    if dataclasses.is_dataclass(kind):
-        return build_dataclass(tree, cast("type", kind), path)
+    if is_dataclass(kind):
+        return build_dataclass(tree, kind, path)
     if typing.is_typeddict(kind):
         return build_typed_dict(tree, kind, path)
     raise DatasetFormatError(f"{path}: a {type_name(kind)} cannot be made from text; a dataclass or pydantic model can")
@@ -135,7 +143,7 @@ def build_object(tree: Any, kind: Any, path: str) -> Any:
 
 def build_plain(tree: Any, kind: type, arguments: tuple[Any, ...], hint: Any, path: str) -> Any:
     if kind is dict:
-        checked(tree, type(tree) is dict, hint, path)
+        checked(tree, exact_type(tree) is dict, hint, path)
         if not arguments:
             return tree
         key_hint, item_hint = arguments
@@ -143,7 +151,7 @@ def build_plain(tree: Any, kind: type, arguments: tuple[Any, ...], hint: Any, pa
             build_key(key, key_hint, path): build(item, item_hint, f"{path}[{key!r}]") for key, item in tree.items()
         }
     if kind in (list, tuple, set, frozenset):
-        checked(tree, type(tree) is list, hint, path)
+        checked(tree, exact_type(tree) is list, hint, path)
         if kind is tuple and arguments and arguments[-1] is not Ellipsis:
             checked(tree, len(tree) == len(arguments), hint, path)
             hints = arguments
@@ -154,7 +162,7 @@ def build_plain(tree: Any, kind: type, arguments: tuple[Any, ...], hint: Any, pa
         ]
         return items if kind is list else attempt(kind, items, hint, path)
     # An int is good where a float is expected, as type checkers have it.
-    return checked(tree, type(tree) is kind or (kind is float and type(tree) is int), hint, path)
+    return checked(tree, exact_type(tree) is kind or (kind is float and exact_type(tree) is int), hint, path)
 
 
 def build_key(key: Any, hint: Any, path: str) -> Any:
@@ -174,7 +182,7 @@ def build_union(tree: Any, hint: Any, arguments: tuple[Any, ...], path: str) -> 
 
 
 def build_dataclass(tree: Any, kind: type, path: str) -> Any:
-    checked(tree, type(tree) is dict, kind, path)
+    checked(tree, exact_type(tree) is dict, kind, path)
     hints = field_types(kind)
     fields = {field.name: hints[field.name] for field in dataclasses.fields(cast("Any", kind)) if field.init}
     for name in tree:
@@ -185,7 +193,7 @@ def build_dataclass(tree: Any, kind: type, path: str) -> Any:
 
 
 def build_typed_dict(tree: Any, kind: Any, path: str) -> Any:
-    checked(tree, type(tree) is dict, kind, path)
+    checked(tree, exact_type(tree) is dict, kind, path)
     hints = field_types(kind)
     missing = [name for name in kind.__required_keys__ if name not in tree]
     unknown = [name for name in tree if name not in hints]
@@ -224,7 +232,7 @@ def same(one: Any, other: Any) -> bool:
 
 def difference(one: Any, other: Any, path: str = "value") -> str:
     """The path of the first difference, or an empty text."""
-    kind: Any = type(one)
+    kind = exact_type(one)
     if kind is not type(other):
         return path
     if kind is list or kind is tuple:

@@ -10,12 +10,22 @@ from eagerly._options import nearest
 from eagerly._sentinel import UNSET
 from eagerly._warnings import warn
 from eagerly.datasets.formats._bytes import BytesFormat
+from eagerly.datasets.formats._csv import SEPARATED
+from eagerly.datasets.formats._feather import FeatherFormat
 from eagerly.datasets.formats._format import Format, plain_type
+from eagerly.datasets.formats._image import IMAGES
+from eagerly.datasets.formats._joblib import JoblibFormat
 from eagerly.datasets.formats._json import JsonFormat
 from eagerly.datasets.formats._jsonl import JsonLinesFormat
 from eagerly.datasets.formats._library import describe, type_name
+from eagerly.datasets.formats._npy import NpyFormat
+from eagerly.datasets.formats._npz import NpzFormat
+from eagerly.datasets.formats._parquet import ParquetFormat
 from eagerly.datasets.formats._pickle import PickleFormat
+from eagerly.datasets.formats._safetensors import SafetensorsFormat
 from eagerly.datasets.formats._text import TextFormat
+from eagerly.datasets.formats._toml import TomlFormat
+from eagerly.datasets.formats._yaml import YamlFormat
 from eagerly.errors import DatasetFormatError, OptionTypeError, OptionValueError
 
 __all__ = ["ENTRY_POINTS", "format_for", "formats", "register_format", "unregister_format"]
@@ -27,13 +37,23 @@ BUILT_IN: Final[tuple[Format, ...]] = (
     BytesFormat(),
     JsonFormat(),
     JsonLinesFormat(),
+    *SEPARATED,
+    ParquetFormat(),
+    FeatherFormat(),
+    NpyFormat(),
+    NpzFormat(),
+    SafetensorsFormat(),
+    YamlFormat(),
+    TomlFormat(),
+    *IMAGES,
     PickleFormat(),
+    JoblibFormat(),
 )
 
-USUAL: Final = ("text", "bytes", "json")
+USUAL: Final = ("text", "bytes", "npy", "png", "npz", "parquet", "json")
 """The formats that a value may get by its type alone, the most specific first."""
 
-USUAL_FOR_ITEMS: Final = ("text", "bytes", "jsonl")
+USUAL_FOR_ITEMS: Final = ("text", "bytes", "jsonl", "parquet")
 
 COMPRESSED: Final = frozenset({".bz2", ".gz", ".lz4", ".xz", ".zip", ".zst"})
 

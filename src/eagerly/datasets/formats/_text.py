@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import io
 from collections.abc import Mapping
 from typing import Any, BinaryIO
 
@@ -10,7 +11,7 @@ from eagerly.datasets.formats._format import Format, ItemWriter, check_options, 
 from eagerly.datasets.formats._library import describe
 from eagerly.errors import DatasetFormatError
 
-__all__ = ["TextEncoder", "TextFormat"]
+__all__ = ["TextEncoder", "TextFormat", "TextSink"]
 
 
 class TextFormat(Format):
@@ -101,3 +102,18 @@ class TextEncoder:
                 f"{self._format_name} in {self._encoding} cannot hold {found!r}, character {error.start} of a text; "
                 f"{way_out}"
             ) from error
+
+
+class TextSink(io.TextIOBase):
+    """A text file over a binary one, without a buffer of its own. The other stays open whatever happens to it."""
+
+    def __init__(self, file: BinaryIO, encoding: str, format_name: str) -> None:
+        self._file = file
+        self._encode = TextEncoder(encoding, format_name).encode
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str, /) -> int:
+        self._file.write(self._encode(text))
+        return len(text)

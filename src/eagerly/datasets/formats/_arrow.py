@@ -1,0 +1,264 @@
+"""Tables: what becomes an Arrow table without a change, and what an Arrow table is given back as.
+
+Parquet and feather share this. What would come back as something else is refused before anything is written.
+"""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from eagerly.datasets.formats._format import Sink, writing
+from eagerly.datasets.formats._library import class_named, describe, exact_type, is_exactly, load_library, type_name
+from eagerly.datasets.formats._models import difference
+from eagerly.errors import DatasetFormatError
+
+__all__ = ["FRAMES", "TABLES", "TableWriter", "from_table", "is_frame", "is_rows", "to_table"]
+
+FRAMES = ("pandas.DataFrame", "polars.DataFrame", "pyarrow.Table")
+
+TABLES = ("pyarrow.Table", "pandas.DataFrame", "polars.DataFrame", "list")
+"""What a table can be loaded as."""
+
+CELLS = (bool, int, float, str, bytes, datetime.date, datetime.datetime, datetime.time, datetime.timedelta)
+CELLS_TO_COMPARE = (list, dict, decimal.Decimal)
+
+ROWS_PER_GROUP = 10_000
+
+
+def is_frame(value: Any) -> bool:
+    return is_exactly(value, *FRAMES)
+
+
+def is_rows(value: Any) -> bool:
+    """Whether `value` is a list of dicts."""
+    return exact_type(value) is list and all(exact_type(row) is dict for row in value)
+
+
+def to_table(value: Any, format_name: str) -> Any:
+    """The Arrow table of a frame or of a list of dicts.
+
+    Raises:
+        DatasetFormatError: It would come back as something else.
+        MissingExtraError: pyarrow is not installed.
+    """
+    pyarrow = load_library("pyarrow", f"the {format_name} format", extra=format_name)
+    with writing(format_name, value):
+        if exact_type(value) is list:
+            return RowTables(pyarrow, format_name).table(value)
+        if is_exactly(value, "pyarrow.Table"):
+            return value
+        if is_exactly(value, "polars.DataFrame"):
+            return value.to_arrow()
+        check_cells(pyarrow, value, format_name)
+        return pyarrow.Table.from_pandas(value)
+
+
+def from_table(table: Any, wanted: str | None) -> Any:
+    """What was asked for; where nothing was, a pandas frame if it was one, else the table."""
+    if wanted is None and b"pandas" in (table.schema.metadata or {}) and can_import_pandas():
+        wanted = "pandas.DataFrame"
+    if wanted == "pandas.DataFrame":
+        load_library("pandas", "a pandas.DataFrame")
+        return table.to_pandas()
+    if wanted == "polars.DataFrame":
+        return load_library("polars", "a polars.DataFrame").from_arrow(table)
+    return table.to_pylist() if wanted == "list" else table
+
+
+def can_import_pandas() -> bool:
+    import importlib.util
+    import sys
+
+    return class_named("pandas.DataFrame") is not None or (
+        "pandas" not in sys.modules and importlib.util.find_spec("pandas") is not None
+    )
+
+
+def check_cells(pyarrow: Any, frame: Any, format_name: str) -> None:
+    """Refuse columns of Python objects that come back as other objects, such as lists, which become arrays."""
+    if not frame.columns.is_unique:
+        raise DatasetFormatError(f"{format_name} has one column of each name; rename {duplicates(frame.columns)}")
+    names = [name for name, dtype in zip(frame.columns, frame.dtypes, strict=True) if str(dtype) == "object"]
+    if not names:
+        return
+    objects = frame[names]
+    back = pyarrow.Table.from_pandas(objects, preserve_index=False).to_pandas()
+    for name, other in zip(names, back.columns, strict=True):
+        before, after = kinds_in(objects[name]), kinds_in(back[other])
+        if str(back[other].dtype) != "object" or before != after:
+            became = ", ".join(after) if after != before else f"dtype {back[other].dtype}"
+            raise DatasetFormatError(
+                f"column {name!r} holds {', '.join(before)} and would come back as {became}; give it a dtype of its "
+                "own, for example .convert_dtypes(), save a polars.DataFrame or a list of dicts, or write format='pickle'"
+            )
+
+
+def kinds_in(column: Any) -> list[str]:
+    missing = column.isna()
+    return sorted({type_name(exact_type(cell)) for cell in column[~missing]})
+
+
+def duplicates(names: Any) -> str:
+    found = list(names)
+    return ", ".join(sorted({repr(name) for name in found if found.count(name) > 1}))
+
+
+class RowTables:
+    """Makes Arrow tables of lists of dicts, all with the same columns and types."""
+
+    def __init__(self, pyarrow: Any, format_name: str, schema: Any = None) -> None:
+        self._pyarrow = pyarrow
+        self._format_name = format_name
+        self._given = schema is not None
+        self._schema = schema
+        self._kinds: dict[str, type] = {}
+        self._rows_before = 0
+
+    def table(self, rows: list[Any]) -> Any:
+        """The next table.
+
+        Raises:
+            DatasetFormatError: A row does not fit those before it, or a cell would be changed.
+        """
+        names: list[str] = self._schema.names if self._schema is not None else list(rows[0]) if rows else []
+        for index, row in enumerate(rows, start=self._rows_before):
+            self._check_row(index, row, names)
+        columns = {name: self._column(name, [row[name] for row in rows]) for name in names}
+        table = self._pyarrow.table(columns, schema=self._schema)
+        self._schema = table.schema
+        self._rows_before += len(rows)
+        return table
+
+    def _check_row(self, index: int, row: Any, names: list[str]) -> None:
+        if exact_type(row) is not dict:
+            raise DatasetFormatError(f"row {index} is {describe(row)}, where the others are dicts")
+        if list(row) == names or row.keys() == set(names):
+            if not all(type(name) is str for name in names):
+                raise DatasetFormatError(f"the columns of a row have names that are text, not {names!r}")
+            return
+        missing = [name for name in names if name not in row]
+        found = f"has no {missing[0]!r}" if missing else f"has {next(n for n in row if n not in names)!r} too"
+        raise DatasetFormatError(
+            f"row {index} {found}; {self._format_name} has the same columns in all rows, here {', '.join(names)}. "
+            "Write None where there is nothing, or save as jsonl"
+        )
+
+    def _column(self, name: str, cells: list[Any]) -> Any:
+        kinds: set[Any] = {exact_type(cell) for cell in cells} - {type(None)}
+        if name in self._kinds:
+            kinds.add(self._kinds[name])
+        if len(kinds) > 1 and not self._given:
+            mixed = " and ".join(sorted(kind.__name__ for kind in kinds))
+            raise DatasetFormatError(
+                f"column {name!r} mixes {mixed}; a column has one type. Save as jsonl to keep them"
+            )
+        for kind in kinds:
+            if kind not in CELLS and kind not in CELLS_TO_COMPARE:
+                raise DatasetFormatError(
+                    f"column {name!r} holds {type_name(kind)}, which {self._format_name} would change; it holds None, "
+                    f"{', '.join(each.__name__ for each in (*CELLS, *CELLS_TO_COMPARE))}"
+                )
+        given = self._schema.field(name).type if self._schema is not None else None
+        if given is not None and self._pyarrow.types.is_null(given) and kinds:
+            raise DatasetFormatError(
+                f"column {name!r} was None in the first {self._rows_before} rows, and is {next(iter(kinds)).__name__} "
+                "now; say the types beforehand: options={'schema': pyarrow.schema(...)}"
+            )
+        try:
+            column = self._pyarrow.array(cells, type=given)
+        except Exception as error:
+            raise DatasetFormatError(f"column {name!r} does not fit {self._format_name}: {error}") from error
+        if not self._given and kinds & {*CELLS_TO_COMPARE} and (path := difference(cells, column.to_pylist(), "")):
+            raise DatasetFormatError(
+                f"column {name!r} would be changed by {self._format_name} at {path}; save as jsonl to keep it as it is"
+            )
+        if kinds and not self._given:
+            self._kinds[name] = next(iter(kinds))
+        return column
+
+
+class TableWriter:
+    """Writes the items of a stream in groups: dicts are collected to groups of rows, a frame is a group of its own."""
+
+    def __init__(
+        self, sink: Sink, open_file: Callable[[Any], Any], format_name: str, options: Mapping[str, Any]
+    ) -> None:
+        """`open_file` takes a schema and gives what has ``write_table`` and ``close``."""
+        self._pyarrow = load_library("pyarrow", f"the {format_name} format", extra=format_name)
+        self._sink = sink
+        self._open_file = open_file
+        self._format_name = format_name
+        self._schema: Any = options.get("schema")
+        self._rows_per_group: int = options.get("row_group_size", ROWS_PER_GROUP)
+        self._row_tables: RowTables | None = None
+        self._rows: list[Any] = []
+        self._file: Any = None
+        self._kind: type | None = None
+        self._closed = False
+
+    def write(self, item: Any, /) -> None:
+        if exact_type(item) is not dict and not is_frame(item):
+            raise DatasetFormatError(
+                f"{self._format_name} takes dicts or frames for the items of a stream, not {describe(item)}"
+            )
+        kind = exact_type(item)
+        if self._kind not in (None, kind):
+            raise DatasetFormatError(f"this stream had {type_name(self._kind)} for items, and has {describe(item)} now")
+        self._kind = kind
+        if kind is dict:
+            self._rows.append(item)
+            if len(self._rows) >= self._rows_per_group:
+                self._flush()
+        else:
+            self._write_table(self._frame(item))
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if self._rows or self._file is None:
+            self._flush()
+        with writing(self._format_name, self._rows):
+            self._file.close()
+
+    def __del__(self) -> None:
+        # pyarrow completes a file when its writer is thrown away, but an abandoned stream's file is closed by then.
+        self._sink.drop()
+
+    def _flush(self) -> None:
+        if self._row_tables is None:
+            self._row_tables = RowTables(self._pyarrow, self._format_name, self._schema)
+        rows, self._rows = self._rows, []
+        with writing(self._format_name, rows):
+            table = self._row_tables.table(rows)
+        self._write_table(table)
+
+    def _frame(self, frame: Any) -> Any:
+        if not is_exactly(frame, "pandas.DataFrame"):
+            return to_table(frame, self._format_name)
+        if not is_exactly(frame.index, "pandas.RangeIndex") or frame.index.name is not None:
+            raise DatasetFormatError(
+                f"a stream of frames has no index when it is saved as {self._format_name}; write frame.reset_index()"
+            )
+        with writing(self._format_name, frame):
+            check_cells(self._pyarrow, frame, self._format_name)
+            return self._pyarrow.Table.from_pandas(frame, preserve_index=False)
+
+    def _write_table(self, table: Any) -> None:
+        with writing(self._format_name, table):
+            if self._file is None:
+                self._schema = self._schema if self._schema is not None else table.schema
+                self._file = self._open_file(self._schema)
+            if not table.schema.equals(self._schema):
+                raise DatasetFormatError(
+                    "the items of a stream have the same columns and types; found "
+                    f"({one_line(table.schema)}) after ({one_line(self._schema)})"
+                )
+            self._file.write_table(table.cast(self._schema))
+
+
+def one_line(schema: Any) -> str:
+    return ", ".join(f"{field.name}: {field.type}" for field in schema)
