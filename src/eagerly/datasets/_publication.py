@@ -102,7 +102,7 @@ class Publication:
 
     def _publish(self, visible: Draft, manifest: Manifest | None, save: Save, before: Save | None) -> None:
         path = manifest_path(self._key)
-        others = () if before is None else (before,)
+        others: tuple[Save, ...] = () if before is None else (before,)
         if not self._place.exclusive and manifest is not None:  # other processes may be at it, too
             others = manifest.saves[:_REMEMBERED]
         self._place.write(path, Manifest(self._key, (save, *others)).encode())
@@ -173,7 +173,7 @@ def keep_version(place: Place, key: str, save: Save) -> None:
             with file:
                 shutil.copyfileobj(file, draft.file, 1 << 20)
             draft.finish()
-            draft.publish()
+            draft.publish(like=key)
         finally:
             draft.discard()
     write_save(place, key, save)

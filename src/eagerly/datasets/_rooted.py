@@ -5,7 +5,7 @@ and walked in the same way, so that at no moment somebody could put one between 
 has no such calls (Windows), paths are resolved and checked instead, which leaves that moment.
 """
 
-# ruff: noqa: PTH103, PTH117, PTH118 (keys are text, and pathlib cannot name a file relative to an open folder)
+# ruff: noqa: PTH103, PTH116, PTH117, PTH118 (keys are text, and pathlib cannot name a file relative to an open folder)
 
 from __future__ import annotations
 
@@ -103,7 +103,12 @@ def open_folder(root: str, path: str, *, create: bool = False) -> Folder:
         FileNotFoundError, NotADirectoryError: As the system says.
     """
     if not _RELATIVE:
-        return Folder(None, _resolved(root, path, create=create))
+        found = _resolved(root, path)
+        if create:
+            os.makedirs(found, exist_ok=True)
+        elif not stat.S_ISDIR(os.stat(found).st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+        return Folder(None, found)
     try:
         walk = _Walk(root, path)
     except FileNotFoundError:
@@ -132,7 +137,7 @@ def open_file(root: str, path: str) -> int:
         finally:
             walk.close()
     else:
-        fd = os.open(_resolved(root, path, create=False), _FILE)
+        fd = os.open(_resolved(root, path), _FILE)
     mode = os.fstat(fd).st_mode
     if not stat.S_ISREG(mode):
         os.close(fd)
@@ -237,12 +242,10 @@ def _escape(path: str, name: str, target: str) -> DatasetKeyError:
     )
 
 
-def _resolved(root: str, path: str, *, create: bool) -> str:
+def _resolved(root: str, path: str) -> str:
     """The absolute path without links, for systems that cannot open relative to a folder."""
     real = os.path.realpath(root)
     target = os.path.realpath(os.path.join(real, *path.split("/")))
     if target != real and not target.startswith(real.rstrip(os.sep) + os.sep):
         raise _escape(path, path, target)
-    if create:
-        os.makedirs(target, exist_ok=True)
     return target
