@@ -12,7 +12,6 @@ import os
 import re
 import unicodedata
 from collections.abc import Collection, Iterator, Mapping
-from pathlib import PurePath
 from string import Formatter
 from typing import Any, NamedTuple
 
@@ -106,7 +105,7 @@ class KeyTemplate:
             why = "this is no call of a map" if field.name == MAP_INDEX else "the call has no such argument"
             raise DatasetKeyError(f"dataset key {self.text!r}: there is no value for {field}, as {why}", key=self.text)
         try:
-            plain = value.as_posix() if isinstance(value, PurePath) else format(value)
+            plain = value.as_posix() if hasattr(value, "as_posix") else format(value)
             text = plain if field.spec in ("", "path") else format(value, field.spec)
         except Exception as error:
             raise DatasetKeyError(
