@@ -19,6 +19,9 @@ SLICE: Final = 0.05
 __all__ = ["SYSTEM_CLOCK", "Clock"]
 
 
+_perf_counter, _unix_time = time.perf_counter, time.time
+
+
 def _sleep(seconds: float) -> None:
     """`time.sleep` in slices: a timeout around the call can interrupt between two of them, but not within one."""
     end = time.monotonic() + seconds
@@ -57,10 +60,10 @@ class Clock:
 
     def __init__(
         self,
-        now: Now = time.perf_counter,
+        now: Now = _perf_counter,
         sleep: Sleep = _sleep,
         async_sleep: AsyncSleep = _asyncio_sleep,
-        time: Now = time.time,
+        time: Now = _unix_time,
     ) -> None:
         for name, value in (("now", now), ("sleep", sleep), ("async_sleep", async_sleep), ("time", time)):
             if not callable(value):

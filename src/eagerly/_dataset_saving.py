@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from eagerly._context import TaskContext
     from eagerly._scope import SessionContext
     from eagerly._stored import StoredCall
-    from eagerly.datasets._store import Dataset, DatasetStore
+    from eagerly.datasets._store import DatasetStore
 
 __all__ = [
     "claim_dataset",
@@ -169,7 +169,7 @@ def _claimant(call: TaskContext) -> object:
     """Who saves: the same task with the same small arguments is the same one, whichever call it is."""
     values = call.inputs.values()
     if all(_is_small(value) for value in values):
-        return call.qualified_name, tuple((type(value), value) for value in values)
+        return call.qualified_name, tuple((type(value).__name__, value) for value in values)
     return call.id
 
 

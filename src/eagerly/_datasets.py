@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from eagerly._context import TaskContext
     from eagerly._dataset_options import DatasetSpec
-    from eagerly.datasets._store import Dataset, DatasetStore
+    from eagerly.datasets._manifest import Dataset
+    from eagerly.datasets._store import DatasetStore
 
 __all__ = ["load_dataset", "save_dataset"]
 
@@ -131,7 +132,7 @@ def load_dataset(
     started = session.now()
     result = chosen.load(rendered, return_type, format=format, options=given, version=version)
     if call is not None:
-        call.sources.append(chosen.reference(rendered, version=version))
+        call.sources.append(_source(chosen, rendered, version))
     if (hook := session.hooks.after_dataset_load) is not None:
         hook(rendered, return_type, format, given, call, result, session.now() - started)
     return result
@@ -150,6 +151,15 @@ def _store(session: SessionContext, given: Any) -> DatasetStore:
     if session.dataset_store is None:
         raise DatasetError("there is no dataset store in this session(dataset_store=None); name one: store='a/path'")
     return session.dataset_store
+
+
+def _source(store: DatasetStore, key: str, version: str | None) -> dict[str, str]:
+    """What was loaded, for the manifests of what is made of it."""
+    known = [store.manifest(key)] if version is None else store.history(key)
+    for dataset in known:
+        if dataset is not None and version in (None, dataset.version):
+            return dataset.as_source()
+    return {"key": key}
 
 
 def _render(function: str, key: Any, call: TaskContext | None) -> str:

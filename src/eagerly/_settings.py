@@ -45,28 +45,55 @@ _WORDS: Final = {
     **dict.fromkeys(("1", "true", "yes", "on"), True),
     **dict.fromkeys(("0", "false", "no", "off"), False),
 }
-_FLAG: Final = _Sort(
-    "a truth value",
-    "True or False",
-    "1 or 0",
-    "true or false",
-    lambda value: isinstance(value, bool),
-    lambda text: _WORDS.get(text.strip().lower()),
-)
-_PLACE: Final = _Sort(
-    *("a path or a URL", "a path or a URL", "one", '"a/path" or "a://url"'),
-    lambda value: isinstance(value, str) and bool(value.strip()),
-    lambda text: text.strip() or None,
-)
+MIN_SECRET: Final = 16
+"""Characters of the shortest secret that is worth the name."""
+
+
+def _is_flag(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _is_mode(value: object) -> bool:
+    return value in MODES
+
+
+def _is_secret(value: object) -> bool:
+    return value is None or (isinstance(value, str) and len(value) >= MIN_SECRET)
+
+
+def _read_flag(text: str) -> bool | None:
+    return _WORDS.get(text.strip().lower())
+
+
+def _read_text(text: str) -> str | None:
+    return text.strip() or None
+
+
+def _read_mode(text: str) -> str | None:
+    mode = text.strip().lower()
+    return mode if mode in MODES else None
+
+
+def _read_secret(text: str) -> str | None:
+    return text if _is_secret(text) else None
+
+
+_FLAG: Final = _Sort("a truth value", "True or False", "1 or 0", "true or false", _is_flag, _read_flag)
+_PLACE: Final = _Sort("a path or a URL", "a path or a URL", "one", '"a/path" or "a://url"', _is_text, _read_text)
 _MODE: Final = _Sort(
-    *("a mode", *[" or ".join(map(repr, MODES))] * 3),
-    lambda value: value in MODES,
-    lambda text: mode if (mode := text.strip().lower()) in MODES else None,
+    "a mode", " or ".join(map(repr, MODES)), " or ".join(MODES), " or ".join(map(repr, MODES)), _is_mode, _read_mode
 )
 _SECRET: Final = _Sort(
-    *("a secret of 16 characters or more", "a string of 16 characters or more", "a longer one", "nothing"),
-    lambda value: value is None or (isinstance(value, str) and len(value) >= 16),
-    lambda text: text if len(text) >= 16 else None,
+    f"a secret of {MIN_SECRET} characters or more",
+    f"a string of {MIN_SECRET} characters or more",
+    "a longer one",
+    "nothing",
+    _is_secret,
+    _read_secret,
 )
 
 

@@ -7,7 +7,7 @@ call or repeat it: trouble with it is a miss, a warning once per store, and a ho
 from __future__ import annotations
 
 import contextvars
-import random
+import functools
 import threading
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -23,6 +23,8 @@ from eagerly.cache._protocol import MISSING
 from eagerly.errors import CacheError, CacheRecursionError, EagerlyWarning
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from eagerly._cache_options import CacheOptions
     from eagerly._context import TaskContext
     from eagerly._declaration import Declaration
@@ -241,6 +243,7 @@ def _agree_with_other_processes(
     delay, longest = POLL
     held = [each.key for each in above if each.lock is not None]
     mark, patience = None, PATIENCE
+    locks = client.locks
     try:
         while True:
             claim = yield Access(lambda: client.claim(key.digest, now), client.blocking)
@@ -253,21 +256,27 @@ def _agree_with_other_processes(
                 if claim.error is not None:
                     report(call, client, key, claim.error)
                 return None
+            assert locks is not None  # or it would have been granted
             if held and mark is None:
-                mark = yield Access(lambda: client.store.mark_waiting(key.digest), client.blocking)
+                mark = yield Access(functools.partial(locks.mark_waiting, key.digest), client.blocking)
             yield Pause(delay)
             # Who waits and keeps others waiting gives way, as they may be waiting for each other.
-            if held and (yield Access(lambda: any(map(client.store.is_waited_for, held)), client.blocking)):
+            if held and (yield Access(functools.partial(_any, locks.is_waited_for, held), client.blocking)):
                 patience -= delay
                 if patience <= 0:
                     return None
-            delay = min(delay * (1.5 + random.random()), longest)
+            delay = min(2 * delay, longest)
     except Exception as error:
         report(call, client, key, error)
         return None
     finally:
         if mark is not None:
-            client.store.unmark_waiting(mark)
+            assert locks is not None
+            locks.unmark_waiting(mark)
+
+
+def _any(question: Callable[[bytes], bool], keys: list[bytes]) -> bool:
+    return any(map(question, keys))
 
 
 def _flights_above(call: TaskContext) -> list[Flight]:

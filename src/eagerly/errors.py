@@ -177,8 +177,8 @@ class EagerlyWarning(UserWarning):
 
 
 def _rebuild(cls: type[EagerlyError], message: str, state: dict[str, object]) -> EagerlyError:
-    builtin: type = cls  # the one whose memory layout it has: the first with a __new__ that admits it
-    while isinstance(builtin.__base__, type) and "__module__" in vars(builtin):
+    builtin: Any = cls  # the one whose memory layout it has, and whose __new__ admits it
+    while "__module__" in vars(builtin):
         builtin = builtin.__base__
     error: EagerlyError = builtin.__new__(cls, message)
     error.args = (message,)

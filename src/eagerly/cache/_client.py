@@ -17,8 +17,9 @@ from eagerly.cache._protocol import MISSING, LocksKeys
 from eagerly.errors import CorruptEntryError, UntrustedEntryError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from eagerly.cache._envelope import Header
     from eagerly.cache._memory import MemoryTier
     from eagerly.cache._protocol import Buffer, CacheStore, KeyLock
 
@@ -48,7 +49,7 @@ class CacheClient:
         store: The store.
         blocking: Whether using it may wait for a disk or a network.
         safe: Whether only formats that cannot run code are read and written.
-        locks: Whether its processes can agree on who computes a key.
+        locks: The same store, if its processes can agree on who computes a key.
         flights: What is being computed here, by key.
         warned: What has been warned of already.
     """
@@ -56,7 +57,7 @@ class CacheClient:
     def __init__(self, store: CacheStore) -> None:
         self.store = store
         self.blocking = bool(store.blocking)
-        self.locks = isinstance(store, LocksKeys)
+        self.locks = store if isinstance(store, LocksKeys) else None
         self.flights: dict[bytes, Flight] = {}
         self.warned: set[str] = set()
         signing_key: bytes | None = getattr(store, "signing_key", None)
@@ -69,8 +70,8 @@ class CacheClient:
             namespace=getattr(store, "namespace", ""),
         )
         # Only a store that tells when another process has changed something can have values kept in front of it.
-        self._generation = getattr(store, "generation", None)
-        self._tier: MemoryTier | None = getattr(store, "memory", None) if self._generation is not None else None
+        self._generation: Callable[[], bytes] = getattr(store, "generation", bytes)
+        self._tier: MemoryTier | None = getattr(store, "memory", None) if hasattr(store, "generation") else None
         if self._tier is not None:
             self._tier.decode = self._decode
         _clients.add(self)
@@ -111,6 +112,14 @@ class CacheClient:
             return False
         self._check_trust()
         return self._envelopes.unpack(key, data, now=now) is not None
+
+    def peek(self, data: Buffer) -> Header:
+        """What stands around the value of an entry, which is not looked at.
+
+        Raises:
+            CacheError: It is no entry.
+        """
+        return self._envelopes.peek(data)
 
     def fetch_frames(self, key: bytes, now: float) -> Buffer | None:
         """The recorded items of a stream, for `iter_frames`, or None.
@@ -164,9 +173,10 @@ class CacheClient:
         Raises:
             Exception: Whatever the store raises when it locks.
         """
-        lock = self.store.try_lock(key) if isinstance(self.store, LocksKeys) else None
-        granted = lock is not None or not self.locks
-        value, error = MISSING, None
+        lock = None if self.locks is None else self.locks.try_lock(key)
+        granted = lock is not None or self.locks is None
+        value: Any = MISSING
+        error: Exception | None = None
         try:
             value = self.recall(key, now)
             if value is MISSING:
