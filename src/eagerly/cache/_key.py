@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from eagerly._cache_options import CacheOptions
 
-__all__ = ["CallKey", "KeyMaker"]
+__all__ = ["PYTHON", "CallKey", "KeyMaker", "read_description"]
 
 SCHEMA: Final = "eagerly cache key 1"
 """Changes when keys are made in another way, so that old ones are not found any more."""
@@ -51,7 +51,7 @@ class KeyMaker:
         options: What the task was told.
     """
 
-    __slots__ = ("_description", "_hash", "_ignore", "_prefix", "code", "func", "tag")
+    __slots__ = ("_description", "_hash", "_ignore", "_prefix", "code", "func", "tag", "version")
 
     def __init__(
         self,
@@ -65,6 +65,7 @@ class KeyMaker:
         self.tag = f"{_lasting_name(module)}.{qualname}"
         self._hash = options.hash
         self._ignore = options.ignore
+        self.version = options.version
         self.code: CodeVersion | None = None
         if options.hash is None and options.version is None:
             self.code = code_version(func)
