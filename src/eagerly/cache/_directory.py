@@ -9,6 +9,7 @@
 ``cache.db.corrupt-1`` an index that could not be read, until the store is cleared
 ====================  ===========================================================================================
 """
+# ruff: noqa: PTH101, PTH102, PTH103, PTH104, PTH108, PTH112, PTH116, PTH118, PTH120, PTH208 (pathlib knows no open directories)
 
 from __future__ import annotations
 
@@ -19,26 +20,29 @@ import os
 import re
 import secrets
 import stat
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
 
 from eagerly.cache._index import NAME, WrongSchema, create
 from eagerly.cache._locks import LockFile, lock_file
 from eagerly.cache._trust import check_directory, check_file, open_directory, open_file
 from eagerly.errors import CacheError
 
-try:
+if TYPE_CHECKING or sys.platform != "win32":
     import fcntl
-except ImportError:  # pragma: no cover - only where there are no POSIX locks
-    fcntl = None  # type: ignore[assignment]
 
-__all__ = ["Layout"]
+_LOCKS = sys.platform != "win32"
+
+__all__ = ["Directory"]
 
 _SET_ASIDE = re.compile(re.escape(NAME) + r"\.corrupt-[0-9]+(-wal|-journal)?")
 _GENERATION = 8  # bytes
 
 
-class Layout:
+class Directory:
     """The directory of one store.
 
     Attributes:
@@ -46,12 +50,14 @@ class Layout:
         is_writable: Whether anything can be written here, as far as was seen last.
     """
 
-    def __init__(self, directory: str, timeout: float, *, signed: bool) -> None:
-        self._directory = directory
+    def __init__(self, path: str, timeout: float, lock: AbstractContextManager[Any], *, signed: bool) -> None:
+        self._path = path
         self._timeout = timeout
+        self._lock = lock
         self._signed = signed
         self._modes = (0o700, 0o600)
-        self._seen: tuple[int, int] | None = None
+        self._fd = -1
+        self._seen: int | None = None
         self._index: tuple[int, int] | None = None
         self._generation: tuple[int, int] | None = None
         self.mapped: mmap.mmap | None = None
@@ -65,14 +71,14 @@ class Layout:
     def is_current(self) -> bool:
         """Whether nothing was added, removed or renamed, and no owner or mode has changed, since `look`.
 
-        What is in a directory that only this user can enter cannot be changed by others in any other way. A directory
-        that others can enter is never current.
+        In a directory that only this user can enter, others can change nothing without that. One that others can enter
+        is never current. The descriptor costs half of what the path would; that the directory itself was renamed or
+        removed shows in its times too.
         """
         try:
-            status = os.stat(self._directory)
-        except FileNotFoundError:
+            return os.fstat(self._fd).st_ctime_ns == self._seen
+        except OSError:
             return False
-        return self._seen == (status.st_ctime_ns, status.st_ino)
 
     def look(self) -> tuple[bool, bool]:
         """Whether there is an index, and whether it is another one than before.
@@ -80,20 +86,27 @@ class Layout:
         Raises:
             UntrustedEntryError: Somebody else can have written what is here.
         """
+        with self._lock:
+            return self._look()
+
+    def _look(self) -> tuple[bool, bool]:
         before = self._index
-        self._seen = self._index = None
+        self._index = None
+        self.forget()
         try:
-            status = os.stat(self._directory)
+            fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         except (FileNotFoundError, NotADirectoryError):
             self._map_generation()
             return False, before is not None
-        check_directory(self._directory, status, signed=self._signed)
+        self._fd = fd
+        status = os.fstat(fd)
+        check_directory(self._path, status, signed=self._signed)
         if self._signed and status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             self._modes = stat.S_IMODE(status.st_mode), status.st_mode & 0o666
         self._map_generation()
         found: dict[str, os.stat_result] = {}
         for name in (NAME, NAME + "-wal", NAME + "-shm", NAME + "-journal"):
-            path = os.path.join(self._directory, name)
+            path = os.path.join(self._path, name)
             with contextlib.suppress(FileNotFoundError):
                 found[name] = os.lstat(path)
                 check_file(path, found[name], signed=self._signed)
@@ -104,9 +117,9 @@ class Layout:
         if NAME + "-journal" in found:
             # We never write one. A planted one can name any file, which SQLite would delete.
             raise WrongSchema("there is a rollback journal beside it")
-        self.is_writable = _is_writable(self._directory)
+        self.is_writable = _is_writable(self._path)
         if self._signed or not status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-            self._seen = (status.st_ctime_ns, status.st_ino)
+            self._seen = status.st_ctime_ns
         # An index that cannot be written to is read as if it never changed.
         return True, self._index != before or not self.is_writable
 
@@ -114,20 +127,20 @@ class Layout:
         """Make what is missing."""
         self._create_directory()
         with self._maintained():
-            path = os.path.join(self._directory, "generation")
+            path = os.path.join(self._path, "generation")
             if not os.path.lexists(path):
                 self._write_new(path, secrets.token_bytes(_GENERATION))
-            path = os.path.join(self._directory, NAME)
+            path = os.path.join(self._path, NAME)
             if not os.path.lexists(path):
                 # A log without its database would be taken for that of the new one.
                 for name in (NAME, NAME + ".new"):
-                    self._remove_index(os.path.join(self._directory, name))
+                    self._remove_index(os.path.join(self._path, name))
                 create(path + ".new", self._modes[1])
                 os.rename(path + ".new", path)
 
     def set_aside(self) -> str | None:
         """Give the index that was seen last another name; which, or None if another process was faster."""
-        path = os.path.join(self._directory, NAME)
+        path = os.path.join(self._path, NAME)
         with self._maintained():
             try:
                 status = os.lstat(path)
@@ -143,24 +156,24 @@ class Layout:
                     os.rename(path + suffix, name + suffix)
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path + "-shm")
-            self._seen = None
+            self.forget()
             return name
 
     def discard_index(self) -> None:
         """Remove the index, when there is no room to remove its rows."""
         with self._maintained():
-            self._remove_index(os.path.join(self._directory, NAME))
-        self._seen = None
+            self._remove_index(os.path.join(self._path, NAME))
+        self.forget()
 
     def remove_set_aside(self) -> None:
-        for name in os.listdir(self._directory):
+        for name in os.listdir(self._path):
             if _SET_ASIDE.fullmatch(name):
                 with contextlib.suppress(FileNotFoundError):
-                    os.unlink(os.path.join(self._directory, name))
+                    os.unlink(os.path.join(self._path, name))
 
     def locks(self) -> LockFile | None:
         """The locks of this process in this directory; None where there can be none."""
-        path = os.path.join(self._directory, "locks")
+        path = os.path.join(self._path, "locks")
         for _ in range(2):
             try:
                 return lock_file(path, self._modes[1], signed=self._signed)
@@ -181,16 +194,22 @@ class Layout:
 
     def forget(self) -> None:
         """Look again at the next occasion."""
-        self._seen = None
+        with self._lock:
+            fd, self._fd, self._seen = self._fd, -1, None
+            if fd >= 0:
+                os.close(fd)
+
+    def __del__(self) -> None:
+        self.forget()
 
     def _map_generation(self) -> None:
-        path = os.path.join(self._directory, "generation")
+        path = os.path.join(self._path, "generation")
         try:
             status = os.lstat(path)
             if (status.st_dev, status.st_ino) == self._generation:
                 return
             self._generation = self.mapped = None
-            writable = _is_writable(self._directory)
+            writable = _is_writable(self._path)
             fd, status = open_file(path, os.O_RDWR if writable else os.O_RDONLY, signed=self._signed)
         except (FileNotFoundError, NotADirectoryError):
             self._generation = self.mapped = None
@@ -204,16 +223,16 @@ class Layout:
             os.close(fd)
 
     def _create_directory(self) -> None:
-        if os.path.isdir(self._directory):
-            check_directory(self._directory, os.stat(self._directory), signed=self._signed)
+        if os.path.isdir(self._path):
+            check_directory(self._path, os.stat(self._path), signed=self._signed)
             return
-        os.makedirs(os.path.dirname(self._directory), exist_ok=True)
+        os.makedirs(os.path.dirname(self._path), exist_ok=True)
         try:
-            os.mkdir(self._directory, 0o700)
+            os.mkdir(self._path, 0o700)
         except FileExistsError:
             return
         with contextlib.suppress(FileExistsError):
-            self._write_new(os.path.join(self._directory, ".gitignore"), b"*\n")
+            self._write_new(os.path.join(self._path, ".gitignore"), b"*\n")
 
     def _write_new(self, path: str, content: bytes) -> None:
         """Write a file that appears with its content."""
@@ -236,19 +255,19 @@ class Layout:
                 os.unlink(path + suffix)
 
     @contextlib.contextmanager
-    def _maintained(self) -> Iterator[None]:
+    def _maintained(self) -> Generator[None]:
         """One process at a time makes, moves or removes an index."""
-        fd = open_directory(os.path.realpath(self._directory), signed=self._signed)
+        fd = open_directory(os.path.realpath(self._path), signed=self._signed)
         try:
             deadline = time.monotonic() + self._timeout
-            while fcntl is not None:
+            while _LOCKS:
                 try:
                     fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
                 except BlockingIOError:
                     if time.monotonic() > deadline:
                         raise CacheError(
-                            f"another process has been making or repairing the index in {self._directory!r} for more"
+                            f"another process has been making or repairing the index in {self._path!r} for more"
                             f" than {self._timeout:g} s"
                         ) from None
                     time.sleep(0.005)

@@ -3,6 +3,7 @@
 What is on the disk decides nothing but which bytes belong to which key. Whether anybody else can have put them there
 is asked before they are returned; no lock is taken for a hit, and nothing is written.
 """
+# ruff: noqa: PTH100, PTH111 (pathlib knows no open directories)
 
 from __future__ import annotations
 
@@ -13,13 +14,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
+from eagerly._numbers import count, seconds
 from eagerly._warnings import warn
-from eagerly.cache._files import ValueFiles, key_of, name_of
-from eagerly.cache._index import GET, Index, is_corrupt, is_full
-from eagerly.cache._directory import Layout
+from eagerly.cache._directory import Directory
+from eagerly.cache._files import ValueFiles, name_of
+from eagerly.cache._index import GET, Index, is_corrupt
 from eagerly.cache._locks import HeldLock, NoLock, WaitingMark, offset_of
 from eagerly.cache._pool import Pool
 from eagerly.cache._protocol import Buffer, CacheStats, StoredEntry
+from eagerly.cache._upkeep import clear, remove_unclaimed, sweep
 from eagerly.errors import CacheError, CorruptEntryError
 
 __all__ = ["DiskStore"]
@@ -48,7 +51,7 @@ class DiskStore:
         timeout: Seconds to wait for another process that writes.
 
     Raises:
-        OptionValueError: `size_limit` or `timeout` is not positive.
+        OptionTypeError, OptionValueError: `size_limit` or `timeout` cannot be one.
 
     Example:
         >>> store = DiskStore("~/.cache/reports", size_limit=10 * 2**30)
@@ -68,17 +71,17 @@ class DiskStore:
         verify: bool = False,
         timeout: float = 5.0,
     ) -> None:
-        self.path = os.path.abspath(os.path.expanduser(os.fspath(path)))
-        self.size_limit = size_limit
+        self.path: str = os.path.abspath(os.path.expanduser(os.fspath(path)))
+        self.size_limit = count("DiskStore(size_limit=...)", size_limit, alternative="a number of bytes")
         self.signing_key = signing_key
         self.safe = safe
         self.namespace = self.path if namespace is None else namespace
         self.verify = verify
-        self.timeout = timeout
+        self.timeout = seconds("DiskStore(timeout=...)", timeout)
         self._signed = signing_key is not None
-        self._layout = Layout(self.path, timeout, signed=self._signed)
-        self._files = ValueFiles(self.path, signed=self._signed)
         self._pool = Pool(self.path, timeout)
+        self._directory = Directory(self.path, timeout, self._pool.lock, signed=self._signed)
+        self._files = ValueFiles(self.path, signed=self._signed)
         self._index = Index(self.path, timeout, size_limit)
         self._index.before_eviction = self._write_touches  # type: ignore[method-assign]
         self._swept = False
@@ -102,13 +105,7 @@ class DiskStore:
             CacheError: They cannot be read.
         """
         try:
-            if not self._layout.is_current() and not self._attach():
-                self._misses += 1
-                return None
-            # Not `lent`: that takes as long as the query. A connection that is lost closes itself.
-            connection = self._pool.take()
-            row = connection.execute(GET, (key,)).fetchone()
-            self._pool.give_back(connection)
+            value = self._find(key)
         except (sqlite3.Error, OSError) as error:
             self._errors += 1
             self._recover(error, "read")
@@ -116,31 +113,11 @@ class DiskStore:
         except CacheError:
             self._errors += 1
             raise
-        if row is None:
-            return self._miss()
-        value, expires = row
-        now = time.time()
-        if expires is not None and not (isinstance(expires, float) and expires > now):
-            return self._miss()
-        if value is None:
-            try:
-                value = self._files.read(key)
-            except OSError as error:
-                self._errors += 1
-                raise CacheError(f"{self!r} cannot read the file of an entry: {error}") from error
-            except CacheError:
-                self._errors += 1
-                raise
-            if value is None:
-                return self._miss()
-        elif not isinstance(value, bytes):
-            self._errors += 1
-            raise CorruptEntryError(f"{self!r} has an entry that is of type {type(value).__name__}, not bytes")
         # Counters: no other thread runs between the reading and the writing of an attribute.
-        self._hits += 1
-        self._touched[key] = now
-        if now > self._next_touch or len(self._touched) > _TOUCHED:
-            self._flush_touches(now)
+        if value is None:
+            self._misses += 1
+        else:
+            self._hits += 1
         return value
 
     def put(self, key: bytes, parts: Sequence[Buffer], /, *, expires: float | None = None, tag: str = "") -> None:
@@ -162,15 +139,15 @@ class DiskStore:
         else:
             replaced = self._write(lambda index: self._put_file(index, key, parts, size, expires, tag))
         if replaced:
-            self._layout.change_generation()
+            self._directory.change_generation()
 
     def delete(self, key: bytes, /) -> bool:
         """Remove the entry; whether there was one."""
         if not self._exists():
             return False
-        found: bool = self._write(lambda index: index.delete(key))
+        found = self._write(lambda index: index.delete(key))
         if found:
-            self._layout.change_generation()
+            self._directory.change_generation()
         return found
 
     def clear(self) -> int:
@@ -178,17 +155,17 @@ class DiskStore:
         if not self._exists():
             return 0
         self._touched.clear()
-        count = self._write(self._clear_rows)
-        self._layout.remove_set_aside()
+        cleared = self._write(lambda index: clear(index, self._files, self._directory))
+        self._directory.remove_set_aside()
         self._files.remove_empty_shards()
-        self._layout.change_generation()
-        return count
+        self._directory.change_generation()
+        return cleared
 
     def stats(self) -> CacheStats:
         """Hits, misses and errors of this object; bytes and entries of all processes."""
         rows = self._read("SELECT COUNT(*), CAST(TOTAL(size) AS INTEGER) FROM Cache")
-        count, size = rows[0] if rows else (0, 0)
-        return CacheStats(self._hits, self._misses, self._errors, size, count)
+        entries, size = rows[0] if rows else (0, 0)
+        return CacheStats(self._hits, self._misses, self._errors, size, entries)
 
     def entries(self, tag: str | None = None) -> Iterator[StoredEntry]:
         """The entries, newest first; only those with `tag` if it is given."""
@@ -200,28 +177,28 @@ class DiskStore:
         for row in rows:
             key, name, size, stored_at, _ = row
             # Of what others planted, nothing of another type gets out.
-            if isinstance(key, bytes) and isinstance(name, str) and isinstance(size, int):
-                if isinstance(stored_at, float) and isinstance(row[4], float | None):
-                    yield StoredEntry(*row)
+            types = isinstance(key, bytes), isinstance(name, str), isinstance(size, int), isinstance(stored_at, float)
+            if all(types) and isinstance(row[4], float | None):
+                yield StoredEntry(*row)
 
     def close(self) -> None:
         """Let go of connections. The store may be used again, which opens them anew."""
         if self._touched and self._exists():
             self._flush_touches(time.time())
         self._pool.close()
-        self._layout.forget()
+        self._directory.forget()
 
     def try_lock(self, key: bytes, /) -> HeldLock | NoLock | None:
         """Lock `key` against other processes; None if another one has it. Never waits.
 
         Where processes cannot agree (no POSIX locks, a directory without write access), the lock keeps nobody out.
         """
-        file = self._layout.locks()
+        file = self._directory.locks()
         return NoLock() if file is None else file.try_lock(offset_of(key))
 
     def mark_waiting(self, key: bytes, /) -> WaitingMark | None:
         """Note that this process waits for `key` while it holds a lock itself."""
-        file = self._layout.locks()
+        file = self._directory.locks()
         return None if file is None else file.mark(offset_of(key))
 
     def unmark_waiting(self, mark: WaitingMark | None, /) -> None:
@@ -231,35 +208,57 @@ class DiskStore:
 
     def is_waited_for(self, key: bytes, /) -> bool:
         """Whether another process has marked that it waits for `key`."""
-        file = self._layout.locks()
+        file = self._directory.locks()
         return file is not None and file.is_marked(offset_of(key))
 
     def generation(self) -> bytes:
         """Eight bytes that are others when an entry was replaced or removed, by any process; at first ``b""``."""
-        mapped = self._layout.mapped
+        mapped = self._directory.mapped
         return b"" if mapped is None else mapped[:8]
 
-    def _miss(self) -> None:
-        self._misses += 1
+    def _find(self, key: bytes) -> Buffer | None:
+        if not self._directory.is_current() and not self._attach():
+            return None
+        # Not `lent`: that takes as long as the query. A connection that is lost closes itself.
+        connection = self._pool.take()
+        row = connection.execute(GET, (key,)).fetchone()
+        self._pool.give_back(connection)
+        if row is None:
+            return None
+        value: Buffer | None
+        value, expires = row
+        now = time.time()
+        if expires is not None and not (isinstance(expires, float) and expires > now):
+            return None
+        if value is None:
+            value = self._files.read(key)
+            if value is None:
+                return None
+        elif type(value) is not bytes:
+            raise CorruptEntryError(f"an entry of {self!r} is a {type(value).__name__} instead of bytes")
+        self._touched[key] = now
+        if now > self._next_touch or len(self._touched) > _TOUCHED:
+            self._flush_touches(now)
+        return value
 
     def _exists(self) -> bool:
         try:
-            return self._layout.is_current() or self._attach()
+            return self._directory.is_current() or self._attach()
         except (sqlite3.Error, OSError) as error:
             self._recover(error, "read")
             return False
 
     def _attach(self) -> bool:
         """Look at the directory; whether there is an index."""
-        found, changed = self._layout.look()
+        found, changed = self._directory.look()
         if changed:
-            self._pool.reset(writable=self._layout.is_writable)
+            self._pool.reset(writable=self._directory.is_writable)
         return found
 
     def _read(self, statement: str, arguments: tuple[Any, ...] = ()) -> list[Any]:
         """The rows; none if there is no index, or one that is corrupt."""
         try:
-            if not self._layout.is_current() and not self._attach():
+            if not self._directory.is_current() and not self._attach():
                 return []
             with self._pool.lent() as connection:
                 return connection.execute(statement, arguments).fetchall()
@@ -272,12 +271,12 @@ class DiskStore:
         """Run `action` on the index, which is made if need be, and once more if that turns out to be corrupt."""
         while True:
             try:
-                if not self._layout.is_current() and not self._attach():
-                    self._layout.create()
+                if not self._directory.is_current() and not self._attach():
+                    self._directory.create()
                     self._attach()
                 if not self._swept:
                     self._swept = True
-                    self._transact(self._sweep)
+                    self._transact(lambda index: sweep(index, self._files))
                 return self._transact(action)
             except (sqlite3.Error, OSError) as error:
                 self._errors += 1
@@ -287,17 +286,25 @@ class DiskStore:
                 raise
 
     def _transact(self, action: Callable[[Index], _T]) -> _T:
-        with self._pool.lent() as connection, self._index.using(connection) as removed:
-            result = action(self._index)
-            if removed:
-                self._remove_unclaimed(self._index, removed)
-            return result
+        connection, index = self._pool.take(), self._index
+        before = index.bind(connection)
+        try:
+            result = action(index)
+            if index.removed:
+                remove_unclaimed(index, self._files, index.removed)
+        except BaseException:
+            connection.close()
+            raise
+        finally:
+            index.unbind(before)
+        self._pool.give_back(connection)
+        return result
 
     def _put_file(
         self, index: Index, key: bytes, parts: Sequence[Buffer], size: int, expires: float | None, tag: str
     ) -> bool:
         name = name_of(key)
-        directory_mode, mode = self._layout.modes
+        directory_mode, mode = self._directory.modes
         with self._files.written(key, parts, directory_mode, mode) as written:
             try:
                 with index.transact():
@@ -306,48 +313,8 @@ class DiskStore:
             except BaseException:
                 if written.published:
                     with contextlib.suppress(sqlite3.Error, OSError):
-                        self._remove_unclaimed(index, [name])
+                        remove_unclaimed(index, self._files, [name])
                 raise
-
-    def _remove_unclaimed(self, index: Index, names: list[Any]) -> None:
-        """Remove files which no row claims. In a transaction: nobody can claim one in the meantime."""
-        with index.transact():
-            for name in names:
-                key = key_of(name)
-                if key is not None and not index.claims(key):
-                    self._files.remove(key)
-        names.clear()
-
-    def _sweep(self, index: Index) -> None:
-        """Remove what processes left behind that were killed: files without a row, and rows without a file."""
-        self._files.remove_abandoned()
-        unclaimed = [name_of(key) for key in self._files.keys() if not index.claims(key)]
-        if unclaimed:
-            self._remove_unclaimed(index, unclaimed)
-        index.drop_without_file(lambda key, name: name == name_of(key) and self._files.exists(key))
-
-    def _clear_rows(self, index: Index) -> int:
-        try:
-            count: int = index.clear()
-        except sqlite3.OperationalError as error:
-            if not is_full(error):
-                raise
-            count = self._clear_full_disk(index)
-        self._remove_unclaimed(index, [name_of(key) for key in self._files.keys()])
-        return count
-
-    def _clear_full_disk(self, index: Index) -> int:
-        """Removing rows needs room for SQLite's log. So first the files go, then, if need be, the index itself."""
-        count = index.count()
-        for key in self._files.keys():
-            self._files.remove(key)
-        try:
-            index.clear()
-        except sqlite3.OperationalError as error:
-            if not is_full(error):
-                raise
-            self._layout.discard_index()
-        return count
 
     def _write_touches(self, index: Index) -> None:
         touched, self._touched = self._touched, {}
@@ -368,6 +335,7 @@ class DiskStore:
 
     def _recover(self, error: Exception, done: str) -> None:
         """Set a corrupt index aside. Every other error becomes a `CacheError`."""
+        self._directory.forget()
         if not (isinstance(error, sqlite3.Error) and is_corrupt(error)):
             why = str(error)
             if "locked" in why:
@@ -375,7 +343,7 @@ class DiskStore:
             raise CacheError(f"{self!r} cannot be {done}: {why}") from error
         self._pool.reset(writable=True)
         try:
-            name = self._layout.set_aside()
+            name = self._directory.set_aside()
         except OSError as problem:
             raise CacheError(f"the index of {self!r} is corrupt ({error}) and cannot be moved: {problem}") from error
         self._swept = False

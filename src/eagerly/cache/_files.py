@@ -3,6 +3,7 @@
 A file appears complete or not at all, is never changed afterwards, and can be mapped while others read, replace or
 remove it. Which files count is the index's business. No path here comes from a file or a database.
 """
+# ruff: noqa: PTH101, PTH102, PTH106, PTH118, PTH119, PTH208 (pathlib knows no open directories)
 
 from __future__ import annotations
 
@@ -11,15 +12,17 @@ import mmap
 import os
 import re
 import secrets
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Generator, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from eagerly.cache._protocol import Buffer
 from eagerly.cache._trust import open_directory, open_file
 
-try:
+if TYPE_CHECKING or sys.platform != "win32":
     import fcntl
-except ImportError:  # pragma: no cover - only where there are no POSIX locks
-    fcntl = None  # type: ignore[assignment]
+
+_LOCKS = sys.platform != "win32"
 
 __all__ = ["ValueFiles", "key_of", "name_of"]
 
@@ -81,7 +84,7 @@ class ValueFiles:
             os.close(fd)
 
     @contextlib.contextmanager
-    def written(self, key: bytes, parts: Sequence[Buffer], directory_mode: int, mode: int) -> Iterator[_Written]:
+    def written(self, key: bytes, parts: Sequence[Buffer], directory_mode: int, mode: int) -> Generator[_Written]:
         """Write the parts to a temporary file, which goes away at the end unless it was published."""
         shard = key.hex()[:2]
         with contextlib.suppress(FileExistsError):
@@ -110,7 +113,7 @@ class ValueFiles:
         with contextlib.suppress(FileNotFoundError), self._shard(key.hex()[:2]) as shard:
             os.unlink(os.path.basename(name_of(key)), dir_fd=shard)
 
-    def keys(self) -> Iterator[bytes]:
+    def found(self) -> Iterator[bytes]:
         """The keys that have a file."""
         for shard, _, names in self._shards():
             for name in names:
@@ -143,7 +146,7 @@ class ValueFiles:
                     yield shard, within, os.listdir(within)
 
     @contextlib.contextmanager
-    def _shard(self, shard: str) -> Iterator[int]:
+    def _shard(self, shard: str) -> Generator[int]:
         fd = open_directory(os.path.join(self._directory, shard), signed=self._signed)
         try:
             yield fd
@@ -173,7 +176,7 @@ def _open_temporary(within: int, name: str, mode: int) -> tuple[str, int]:
         fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode, dir_fd=within)
         try:
             os.fchmod(fd, mode)
-            if fcntl is not None:
+            if _LOCKS:
                 with contextlib.suppress(OSError):  # a file system without locks, or somebody is removing it
                     fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(fd).st_nlink:
@@ -185,7 +188,7 @@ def _open_temporary(within: int, name: str, mode: int) -> tuple[str, int]:
 
 
 def _remove_if_abandoned(within: int, name: str) -> None:
-    if fcntl is None:  # pragma: no cover - nobody can tell
+    if not _LOCKS:  # nobody can tell
         return
     with contextlib.suppress(OSError):
         fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=within)

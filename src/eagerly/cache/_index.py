@@ -5,6 +5,7 @@ and PRAGMA statements from a table (CVE-2025-69872). Here nothing of that is lef
 setting is ever read, a database with any other table, index or trigger than `SCHEMA` is not used, and names of files
 come from keys. What remains is what diskcache does well: rows, transactions, expiry.
 """
+# ruff: noqa: ARG002, PTH101, PTH110, PTH118 (the signatures are those of diskcache; paths are text, as SQLite takes them)
 
 from __future__ import annotations
 
@@ -12,13 +13,29 @@ import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Generator, Mapping
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-import diskcache
+if TYPE_CHECKING:
 
-from eagerly.errors import CacheError
+    class _Disk:
+        def __init__(self, directory: str) -> None: ...
+
+    class _Cache:
+        """What is used of diskcache, which has no types."""
+
+        def transact(self) -> AbstractContextManager[None]: ...
+        def set(self, key: bytes, value: object, *, tag: str) -> bool: ...
+        def delete(self, key: bytes) -> bool: ...
+        def clear(self) -> int: ...
+        def _row_insert(self, key: bytes, raw: bool, now: float, columns: tuple[Any, ...]) -> None: ...
+        def _row_update(self, rowid: int, now: float, columns: tuple[Any, ...]) -> None: ...
+
+else:
+    from diskcache import Cache as _Cache
+    from diskcache import Disk as _Disk
 
 __all__ = ["GET", "NAME", "SCHEMA", "Connection", "Index", "WrongSchema", "connect", "create", "is_corrupt", "is_full"]
 
@@ -57,6 +74,7 @@ SCHEMA = {
 _PAGE = 2048  # bytes; a put changes five pages wherever they are, so small pages mean less to write
 _CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_SCHEMA)
 _SHORT_READ = 522  # SQLITE_IOERR_SHORT_READ, as the primary code
+_CHECK_INTERVAL = 16  # puts between two looks at the size, if they are small for the room there was
 _EXPIRY_INTERVAL = 60.0  # seconds between two looks for expired rows
 
 
@@ -78,7 +96,7 @@ class Connection(sqlite3.Connection):
         self.close()
 
 
-class Opaque(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
+class Opaque(_Disk):
     """Keys and values are bytes, and stay so. Replaces every method through which diskcache would do more."""
 
     def __init__(self) -> None:
@@ -104,7 +122,22 @@ class Opaque(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
         raise AssertionError("diskcache removes no files here")
 
 
-class Index(diskcache.Cache):  # type: ignore[misc]
+class _Work:
+    """One operation of one thread. The garbage collector may run a task, and so another, in the middle of it."""
+
+    __slots__ = ("connection", "expires", "removed", "replaced")
+
+    def __init__(self, connection: sqlite3.Connection | None) -> None:
+        self.connection = connection
+        self.removed: list[Any] = []
+        self.expires: float | None = None
+        self.replaced = False
+
+
+_NO_WORK = _Work(None)
+
+
+class Index(_Cache):
     """diskcache on connections that are lent to it for one operation.
 
     Its constructor is not called: that writes to the database, reads settings from it, and replaces ``~`` and ``$``.
@@ -121,40 +154,49 @@ class Index(diskcache.Cache):  # type: ignore[misc]
         self._disk = Opaque()
         self.size_limit = size_limit
         self._next_expiry = 0.0
+        self._until_check = self._written = self._room = 0
 
-    @contextlib.contextmanager
-    def using(self, connection: sqlite3.Connection) -> Iterator[list[Any]]:
-        """diskcache works on this connection, in this thread; gives the list of files that rows do not claim any more."""
-        local = self._local
-        local.connection, local.removed, local.expires, local.replaced = connection, [], None, False
-        try:
-            yield local.removed
-        finally:
-            local.connection = None
+    def bind(self, connection: sqlite3.Connection) -> _Work:
+        """Work on this connection, in this thread, until told otherwise; returns what to tell `unbind` at the end."""
+        before: _Work = getattr(self._local, "work", _NO_WORK)
+        self._local.work = _Work(connection)
+        return before
+
+    def unbind(self, before: _Work) -> None:
+        """Go on with what was interrupted."""
+        self._local.work = before
 
     @property
-    def _con(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection = self._local.connection
-        return connection
+    def _work(self) -> _Work:
+        work: _Work = self._local.work
+        return work
+
+    @property
+    def _con(self) -> Any:
+        return self._work.connection
+
+    @property
+    def removed(self) -> list[Any]:
+        """The files that rows named which are gone: what to do about them is to be decided elsewhere."""
+        return self._work.removed
 
     @property
     def replaced(self) -> bool:
-        """Whether the last `set` met a row of the same key."""
-        found: bool = self._local.replaced
-        return found
+        """Whether the last `save` met a row of the same key."""
+        return self._work.replaced
 
     @contextlib.contextmanager
     def _transact(
         self, retry: bool = False, filename: str | None = None
-    ) -> Iterator[tuple[Any, Callable[[Any], None]]]:
+    ) -> Generator[tuple[Any, Callable[[Any], None]]]:
         connection = self._con
         execute = connection.execute
         if connection.in_transaction:
-            yield execute, self._local.removed.append
+            yield execute, self._work.removed.append
             return
         execute("BEGIN IMMEDIATE")
         try:
-            yield execute, self._local.removed.append
+            yield execute, self._work.removed.append
             execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
@@ -163,15 +205,16 @@ class Index(diskcache.Cache):  # type: ignore[misc]
 
     def save(self, key: bytes, value: tuple[int, str | None, bytes | None], expires: float | None, tag: str) -> None:
         """`set`, with the moment of expiry as it was given."""
-        self._local.expires = expires
+        self._work.expires = expires
+        self._written += value[0] + _ROW
         self.set(key, value, tag=tag)
 
     def _row_insert(self, key: bytes, raw: bool, now: float, columns: tuple[Any, ...]) -> None:
-        super()._row_insert(key, raw, now, (self._local.expires, *columns[1:]))
+        super()._row_insert(key, raw, now, (self._work.expires, *columns[1:]))
 
     def _row_update(self, rowid: int, now: float, columns: tuple[Any, ...]) -> None:
-        self._local.replaced = True
-        super()._row_update(rowid, now, (self._local.expires, *columns[1:]))
+        self._work.replaced = True
+        super()._row_update(rowid, now, (self._work.expires, *columns[1:]))
 
     def _cull(self, now: float, sql: Any, cleanup: Callable[[Any], None], limit: int | None = None) -> None:
         """Remove expired rows, then the least recently used ones, but no more than needed, and never the newest."""
@@ -179,7 +222,11 @@ class Index(diskcache.Cache):  # type: ignore[misc]
             self._next_expiry = now + _EXPIRY_INTERVAL
             expired = "SELECT rowid, filename, size FROM Cache WHERE expire_time < ? LIMIT 1000"
             self._forget(sql, cleanup, expired, (now,))
+        self._until_check -= 1
+        if self._until_check > 0 and self._written < self._room // 8:
+            return
         excess = self.volume() - self.size_limit
+        self._until_check, self._written, self._room = _CHECK_INTERVAL, 0, max(0, -excess)
         if excess > 0:
             self.before_eviction(self)
             (newest,) = sql("SELECT MAX(access_time) FROM Cache").fetchone()
@@ -205,7 +252,8 @@ class Index(diskcache.Cache):  # type: ignore[misc]
             sql("DELETE FROM Cache WHERE rowid = ?", row)
 
     def execute(self, statement: str, arguments: tuple[Any, ...] = ()) -> sqlite3.Cursor:
-        return self._con.execute(statement, arguments)
+        cursor: sqlite3.Cursor = self._con.execute(statement, arguments)
+        return cursor
 
     def count(self) -> int:
         """How many rows there are, expired ones included."""

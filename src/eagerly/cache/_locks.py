@@ -13,13 +13,14 @@ import os
 import struct
 import sys
 import threading
+from typing import TYPE_CHECKING
 
 from eagerly.cache._trust import check_file, open_file
 
-try:
+if TYPE_CHECKING or sys.platform != "win32":
     import fcntl
-except ImportError:  # pragma: no cover - only where there are no POSIX locks
-    fcntl = None  # type: ignore[assignment]
+
+_LOCKS = sys.platform != "win32"
 
 __all__ = ["HeldLock", "LockFile", "NoLock", "WaitingMark", "lock_file", "offset_of"]
 
@@ -87,15 +88,16 @@ class LockFile:
         with _mutex:
             if offset in self._held:
                 return None
+            self._held.add(offset)
             try:
                 fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, offset)
             except OSError as error:
+                self._held.discard(offset)
                 if error.errno in _TAKEN:
                     return None
                 if error.errno in _UNAVAILABLE:
                     return NoLock()
                 raise
-            self._held.add(offset)
         return HeldLock(self, offset)
 
     def unlock(self, offset: int) -> None:
@@ -153,7 +155,7 @@ def offset_of(key: bytes) -> int:
 
 def lock_file(path: str, mode: int, *, signed: bool) -> LockFile | None:
     """The locks of this process on the file at `path`, which is created if need be; None where there can be none."""
-    if fcntl is None:  # pragma: no cover - only where there are no POSIX locks
+    if not _LOCKS:
         return None
     with contextlib.suppress(FileNotFoundError):
         status = os.lstat(path)
@@ -194,13 +196,14 @@ _files: dict[tuple[int, int], LockFile] = {}
 _kept_open: list[int] = []
 """Second descriptors of a file in `_files`, opened in a race: closing one would drop the locks."""
 
-_mutex = threading.Lock()
+# Re-entrant: the garbage collector may run a task, and so lock a key, in the middle of locking one.
+_mutex = threading.RLock()
 _process = object()
 
 
 def _after_fork() -> None:
     global _mutex, _process
-    _mutex = threading.Lock()  # a thread that is not in the child may have held the old one
+    _mutex = threading.RLock()  # a thread that is not in the child may have held the old one
     _process = object()
     for file in _files.values():
         file.forget()

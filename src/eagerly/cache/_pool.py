@@ -11,7 +11,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from eagerly.cache._index import Connection, connect
 
@@ -22,14 +22,20 @@ _FORK_PATIENCE = 1.0  # seconds that a fork waits for connections in use
 
 
 class Pool:
-    """Connections to the index in one directory."""
+    """Connections to the index in one directory.
+
+    Attributes:
+        lock: Held while a connection is opened, and during a fork.
+        writable: Whether new connections can write.
+    """
 
     def __init__(self, directory: str, timeout: float) -> None:
         self._directory = directory
         self._timeout = timeout
         self._idle: list[Connection] = []
         self._opened: weakref.WeakSet[Connection] = weakref.WeakSet()
-        self._opening = threading.Lock()
+        # Re-entrant: the garbage collector may run a task, and so open another connection, while one is opened.
+        self.lock = threading.RLock()
         self.writable = True
         _pools.add(self)
 
@@ -39,7 +45,7 @@ class Pool:
             return self._idle.pop()
         except IndexError:
             pass
-        with self._opening:
+        with self.lock:
             connection = connect(self._directory, self._timeout, writable=self.writable)
             connection.pool = self._idle
             self._opened.add(connection)
@@ -54,7 +60,7 @@ class Pool:
             connection.close()
 
     @contextlib.contextmanager
-    def lent(self) -> Iterator[Connection]:
+    def lent(self) -> Generator[Connection]:
         """A connection for the block. After an error it is closed, whatever state it is in."""
         connection = self.take()
         try:
@@ -70,20 +76,20 @@ class Pool:
         self.close()
 
     def close(self) -> None:
-        with self._opening:
+        with self.lock:
             idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()
 
     def before_fork(self) -> None:
-        self._opening.acquire()
+        self.lock.acquire()
         deadline = time.monotonic() + _FORK_PATIENCE
         # Nobody opens any now, and each that is in use comes back or is closed.
         while sum(1 for each in self._opened if each.is_open) > len(self._idle) and time.monotonic() < deadline:
             time.sleep(0.001)
 
     def after_fork_in_parent(self) -> None:
-        self._opening.release()
+        self.lock.release()
 
     def after_fork_in_child(self) -> None:
         idle, self._idle = self._idle, []
@@ -92,7 +98,7 @@ class Pool:
         # Those of other threads are never closed here: they may be in the middle of something.
         _never_closed.extend(each for each in self._opened if each.is_open)
         self._opened = weakref.WeakSet()
-        self._opening = threading.Lock()
+        self.lock.release()
 
 
 _pools: weakref.WeakSet[Pool] = weakref.WeakSet()

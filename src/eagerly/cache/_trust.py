@@ -3,6 +3,7 @@
 A cached result is unpickled, and a pickle is a program. So a directory or a file counts as ours only if it belongs to
 this user and nobody else may write to it. Nothing in this file reads what is in a file.
 """
+# ruff: noqa: PTH119 (pathlib knows no open directories)
 
 from __future__ import annotations
 
