@@ -32,8 +32,8 @@ import hmac
 import math
 import struct
 import zlib
-from collections.abc import Sequence
-from typing import Any, Final, NamedTuple, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple, cast
 
 from eagerly.cache._codec import IN_BAND, STREAM, codec_name, decode_value, encode_value
 from eagerly.cache._payload import checksum, find_payload, make_table, pad, place_buffers, size_of
@@ -56,6 +56,9 @@ _HEADER: Final = struct.Struct("<8sIBBHIIIdQQI")
 _FIELDS: Final = struct.Struct("<BBHIIIdQQI")  # the same from offset 12
 _FIELDS_AT: Final = 12
 _SIGNATURE: Final = 32
+_PLAIN_SIZE: Final = _HEADER.size
+_SIGNED_SIZE: Final = _HEADER.size + _SIGNATURE
+_new: Callable[..., Any] = tuple.__new__  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
 _IN_PLACE: Final = 1 << 16  # bytes objects up to this size are sliced by copying, which is faster than viewing them
 
 
@@ -175,14 +178,13 @@ class Envelopes:
         if self._mac is not None:
             data = self._authenticate(self._mac, key, data)
         view = data if type(data) is bytes and len(data) <= _IN_PLACE else _view(data)
-        codec, flags, found_key, meta, expires, body, split, places, bulk_sum = _open(view)
-        if found_key != key:
+        codec, flags, key_at, meta_at, table, expires, body, split, places, bulk_sum = _open(view)
+        if view[key_at:meta_at] != key:
             raise CorruptEntryError("this entry was stored under another key, and has been moved here")
         if not expires > now:
             return None
-        if not places:
-            buffers: list[memoryview] = []
-        else:
+        buffers: Sequence[memoryview] = ()
+        if places:
             whole = _view(data)
             self._check_bulk(whole[split:], codec, flags, bulk_sum)
             buffers = [whole[place] for place in places]
@@ -192,7 +194,9 @@ class Envelopes:
             value: Any = buffers[0]
         else:
             value = decode_value(codec, view[body:split], buffers, safe=self._safe)
-        return Unpacked(value, None if expires == math.inf else expires, meta, codec)
+        ends = None if expires == math.inf else expires
+        # A quarter of a microsecond faster than to call the named tuple.
+        return cast("Unpacked", _new(Unpacked, (value, ends, bytes(view[meta_at:table]), codec)))
 
     def peek(self, data: Buffer) -> Header:
         """What `data` says of itself, without unpickling and without asking for a signature.
@@ -201,14 +205,14 @@ class Envelopes:
             CorruptEntryError: It is not an entry of this format version, or what stands before its buffers is damaged.
         """
         view = _view(data)
-        codec, flags, key, meta, expires, body, split, places, _ = _open(view)
+        codec, flags, key_at, meta_at, table, expires, body, split, places, _ = _open(view)
         return Header(
-            key=key,
+            key=bytes(view[key_at:meta_at]),
             codec=codec,
             codec_name=codec_name(codec),
             signed=bool(flags & SIGNED),
             expires=None if expires == math.inf else expires,
-            meta=meta,
+            meta=bytes(view[meta_at:table]),
             body_size=split - body,
             buffers=tuple(place.stop - place.start for place in places),
             size=view.nbytes,
@@ -225,30 +229,28 @@ class Envelopes:
         meta: bytes,
     ) -> list[Buffer]:
         """The parts of an entry. `bulk` is what lies behind the body: a buffer each of `lengths`, or pieces of one."""
-        flags = 0 if self._mac is None else SIGNED
-        signature = bytes(_SIGNATURE) if flags else b""
-        table = make_table(lengths)
-        split = size = _HEADER.size + len(signature) + len(key) + len(meta) + len(table) + len(body)
-        bulk_sum = 0
+        end = math.inf if expires is None else expires
+        mac, flags, table, bulk_sum = self._mac, 0, b"", 0
+        split = size = _PLAIN_SIZE + len(key) + len(meta) + len(body)
+        if mac is not None:
+            flags = SIGNED
+            split = size = size + _SIGNATURE
         if lengths:
+            table = make_table(lengths)
+            split += len(table)
             bulk = [pad(split), *bulk] if codec == STREAM else place_buffers(split, bulk)
-            size += size_of(bulk)
+            size = split + size_of(bulk)
             if self._verify or codec == STREAM or size - split <= MAX_CHECKED:
                 flags |= CHECKED
                 bulk_sum = checksum(bulk)
-        fields = _FIELDS.pack(
-            *(codec, flags, 0, len(key), len(meta), len(lengths), math.inf if expires is None else expires),
-            *(len(body), size, bulk_sum),
-        )
-        head: tuple[Buffer, ...] = (fields, signature, key, meta, table)
-        if self._mac is not None:
-            signature = _sign(self._mac, key, (fields, key, meta, table, body, *bulk))
-            head = (fields, signature, key, meta, table)
-        if len(body) <= _IN_PLACE:
-            rest = b"".join((*head, body))
-            return [_START + zlib.crc32(rest).to_bytes(4, "little") + rest, *bulk]
-        rest = b"".join(head)
-        return [_START + checksum((rest, body)).to_bytes(4, "little") + rest, body, *bulk]
+        fields = _FIELDS.pack(codec, flags, 0, len(key), len(meta), len(lengths), end, len(body), size, bulk_sum)
+        rest = b"".join((key, meta, table))
+        if mac is not None:
+            rest = _sign(mac, key, (fields, rest, body, *bulk)) + rest
+        if len(body) > _IN_PLACE:
+            return [_START + checksum((fields, rest, body)).to_bytes(4, "little") + fields + rest, body, *bulk]
+        rest = b"".join((fields, rest, body))
+        return [_START + zlib.crc32(rest).to_bytes(4, "little") + rest, *bulk]
 
     def _check_bulk(self, bulk: memoryview, codec: int, flags: int, expected: int) -> None:
         required = self._verify or codec == STREAM
@@ -263,13 +265,18 @@ class Envelopes:
     def _authenticate(self, mac: hashlib.blake2b, key: bytes, data: Buffer) -> bytes | bytearray:
         """`data` in memory that nobody else can write to, if it has the right signature."""
         own = data if type(data) is bytes else bytearray(data)
-        if not _read_header(own)[3] & SIGNED:
+        if len(own) < _PLAIN_SIZE:
+            raise _no_entry(own)
+        start, _, _, flags, _, _, _, _, _, _, size, _ = _HEADER.unpack_from(own)
+        if start != _START or size != len(own):
+            raise _no_entry(own)
+        if not flags & SIGNED:
             raise UntrustedEntryError(
                 "this entry is not signed, and this store reads signed ones only (signing_key=...)"
             )
-        view, stop = memoryview(own), _HEADER.size + _SIGNATURE
-        signature = _sign(mac, key, (view[_FIELDS_AT : _HEADER.size], view[stop:]))
-        if not hmac.compare_digest(signature, view[_HEADER.size : stop]):
+        view = memoryview(own)
+        signature = _sign(mac, key, (view[_FIELDS_AT:_PLAIN_SIZE], view[_SIGNED_SIZE:]))
+        if not hmac.compare_digest(signature, view[_PLAIN_SIZE:_SIGNED_SIZE]):
             raise UntrustedEntryError(
                 "the signature of this entry is wrong: it was altered, moved from another key or store, "
                 "or signed with another signing_key"
@@ -277,44 +284,41 @@ class Envelopes:
         return own
 
 
-_Fields: TypeAlias = "tuple[bytes, int, int, int, int, int, int, int, float, int, int, int]"
-
-
-def _read_header(view: Buffer) -> _Fields:
-    """The fields of an entry that is as long as it says. Nothing else of it is looked at."""
-    if len(view) < _HEADER.size:
-        raise CorruptEntryError(f"this entry has {len(view)} bytes, which is too short for any")
-    fields: _Fields = _HEADER.unpack_from(view)
-    start, size = fields[0], fields[10]
-    if start != _START:
-        if start[:-1] == _MAGIC:
-            raise CorruptEntryError(
-                f"this entry has format version {start[-1]}; this version of eagerly reads {VERSION}"
-            )
-        raise CorruptEntryError(f"this is no entry of eagerly: it begins with {start!r}")
-    if size != len(view):
-        raise CorruptEntryError(f"this entry should have {size} bytes, but has {len(view)}")
-    return fields
-
-
-def _open(view: Buffer) -> tuple[int, int, bytes, bytes, float, int, int, list[slice], int]:
-    """Codec, flags, key, meta, expiry, where the body begins and ends, where the buffers are, and their checksum.
-
-    All of it is undamaged then, except that the buffers have not been looked at.
+def _open(view: Buffer) -> tuple[int, int, int, int, int, float, int, int, Sequence[slice], int]:
+    """Codec, flags, where the key, the meta block and the lengths begin, expiry, where the body begins and ends, where
+    the buffers are, and their checksum. All of it is undamaged then, but the buffers have not been looked at.
     """
-    _, total, codec, flags, reserved, key_size, meta_size, count, expires, body_size, size, bulk_sum = _read_header(
-        view
+    if len(view) < _PLAIN_SIZE:
+        raise _no_entry(view)
+    (start, total, codec, flags, reserved, key_size, meta_size, count, expires, body_size, size, bulk_sum) = (
+        _HEADER.unpack_from(view)
     )
-    key_at = _HEADER.size + (_SIGNATURE if flags & SIGNED else 0)
+    if start != _START or size != len(view):
+        raise _no_entry(view)
+    key_at = _SIGNED_SIZE if flags & SIGNED else _PLAIN_SIZE
     meta_at = key_at + key_size
     table = meta_at + meta_size
-    split, places = find_payload(view, table, count, body_size, size)
+    split = table + body_size
+    places: Sequence[slice] = ()
+    if count or split != size:
+        split, places = find_payload(view, table, count, body_size, size)
     if zlib.crc32(view[_FIELDS_AT:split]) != total:
         raise CorruptEntryError("this entry does not have its checksum: it has been altered")
     if flags > SIGNED | CHECKED or reserved:
         raise CorruptEntryError("this entry has flags that this version of eagerly does not know")
-    key, meta = bytes(view[key_at:meta_at]), bytes(view[meta_at:table])
-    return codec, flags, key, meta, expires, split - body_size, split, places, bulk_sum
+    return codec, flags, key_at, meta_at, table, expires, split - body_size, split, places, bulk_sum
+
+
+def _no_entry(view: Buffer) -> CorruptEntryError:
+    """Why the header is not that of an entry of this length."""
+    if len(view) < _PLAIN_SIZE:
+        return CorruptEntryError(f"this entry has {len(view)} bytes, which is too short for any")
+    start, size = bytes(view[: len(_START)]), _HEADER.unpack_from(view)[10]
+    if start == _START:
+        return CorruptEntryError(f"this entry should have {size} bytes, but has {len(view)}")
+    if start.startswith(_MAGIC):
+        return CorruptEntryError(f"this entry has format version {start[-1]}; this version of eagerly reads {VERSION}")
+    return CorruptEntryError(f"this is no entry of eagerly: it begins with {start!r}")
 
 
 def _view(data: Buffer) -> memoryview:

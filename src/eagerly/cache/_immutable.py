@@ -10,7 +10,7 @@ import pathlib
 import re
 import sys
 import uuid
-from typing import Any
+from typing import TypeAlias, cast
 
 __all__ = ["is_immutable"]
 
@@ -21,45 +21,46 @@ _ATOMS = frozenset(
         *(pathlib.PurePosixPath, pathlib.PureWindowsPath, pathlib.PosixPath, pathlib.WindowsPath, re.Pattern),
     }
 )
+_Collection: TypeAlias = "tuple[object, ...] | frozenset[object]"
+_COLLECTIONS = frozenset({tuple, frozenset})
 _CLOCKS = frozenset({datetime.datetime, datetime.time})
 _MAX_DEPTH = 16
 _MAX_ITEMS = 10_000
 
 
-def is_immutable(value: Any) -> bool:
+def is_immutable(value: object) -> bool:
     """Whether nobody can change `value`, so that several callers may be given the same object.
 
     Only exact types are trusted: a subclass may have attributes. Large or deeply nested tuples count as mutable,
     because looking through them takes longer than it gains. An enum member counts as immutable whatever its value
     is, because there is only one of it: every way to store it gives back that same object.
     """
-    cls = type(value)
-    if cls in _ATOMS:
+    if type(value) in _ATOMS:
         return True
-    if cls is tuple or cls is frozenset:
-        return _holds_immutable(value, _MAX_DEPTH, [_MAX_ITEMS])
-    return _is_immutable_atom(value, cls)
+    if type(value) in _COLLECTIONS:
+        return _holds_immutable(cast("_Collection", value), _MAX_DEPTH, [_MAX_ITEMS])
+    return _is_immutable_atom(value)
 
 
-def _holds_immutable(values: tuple[Any, ...] | frozenset[Any], depth: int, left: list[int]) -> bool:
+def _holds_immutable(values: _Collection, depth: int, left: list[int]) -> bool:
     left[0] -= len(values)
     if left[0] < 0 or depth == 0:
         return False
     for value in values:
-        cls = type(value)
-        if cls in _ATOMS:
+        if type(value) in _ATOMS:
             continue
-        if cls is tuple or cls is frozenset:
-            if not _holds_immutable(value, depth - 1, left):
+        if type(value) in _COLLECTIONS:
+            if not _holds_immutable(cast("_Collection", value), depth - 1, left):
                 return False
-        elif not _is_immutable_atom(value, cls):
+        elif not _is_immutable_atom(value):
             return False
     return True
 
 
-def _is_immutable_atom(value: Any, cls: type) -> bool:
+def _is_immutable_atom(value: object) -> bool:
+    cls = type(value)
     if cls in _CLOCKS:
-        zone = value.tzinfo
+        zone = cast("datetime.datetime | datetime.time", value).tzinfo
         return zone is None or type(zone) is datetime.timezone or _is_zone_info(zone)
     if isinstance(value, enum.Enum):
         return True

@@ -14,13 +14,13 @@ import fractions
 import pathlib
 import struct
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from eagerly.cache import _safe_array, _safe_table
 from eagerly.cache import _safe_time as clock
 from eagerly.cache._protocol import Buffer
-from eagerly.cache._safe_wire import IN_BAND, MAX_DEPTH, Reader, TooDeepError, UnfitError, Write, Writer
+from eagerly.cache._safe_wire import IN_BAND, MAX_DEPTH, Read, Reader, TooDeepError, UnfitError, Write, Writer
 from eagerly.errors import CacheError
 
 __all__ = ["IN_BAND", "decode", "encode"]
@@ -42,7 +42,9 @@ def encode(value: Any) -> tuple[bytes, list[Buffer]]:
         writer.put(value)
     except UnfitError as error:
         culprit, path = error.value, _path_to(error.value, value, "result") or "result"
-        raise CacheError(f"{path} is of type {_name(culprit)}, which safe=True cannot store: {error.reason}") from error
+        raise CacheError(
+            f"{path} is of type {_name(culprit)}, which safe=True cannot store: {error.reason}"
+        ) from error.__cause__
     except TooDeepError:
         raise CacheError(
             f"result is of type {_name(value)} and nested more than {MAX_DEPTH} deep, or contains itself; "
@@ -59,6 +61,14 @@ def decode(body: Buffer, buffers: Sequence[memoryview]) -> Any:
     value = reader.get()
     reader.finish()
     return value
+
+
+def _put_none(writer: Writer, _value: None) -> None:
+    writer.body += b"N"
+
+
+def _put_bool(writer: Writer, value: bool) -> None:
+    writer.body += b"1" if value else b"0"
 
 
 def _put_int(writer: Writer, value: int) -> None:
@@ -82,7 +92,8 @@ def _put_float(writer: Writer, value: float) -> None:
 
 
 def _get_float(reader: Reader) -> float:
-    value: float = _DOUBLE.unpack(reader.take(_DOUBLE.size))[0]
+    value: float
+    (value,) = _DOUBLE.unpack(reader.take(_DOUBLE.size))
     return value
 
 
@@ -100,18 +111,18 @@ def _put_dict(writer: Writer, value: dict[Any, Any]) -> None:
 
 def _get_dict(reader: Reader) -> dict[Any, Any]:
     flat = reader.get_items()
-    return _whole(dict(zip(flat[::2], flat[1::2], strict=True)), len(flat) // 2)
+    value = dict(zip(flat[::2], flat[1::2], strict=True))
+    if 2 * len(value) != len(flat):
+        raise ValueError("a key is there twice")
+    return value
 
 
 def _get_set(reader: Reader, cls: type[Any]) -> Any:
     items = reader.get_items()
-    return _whole(cls(items), len(items))
-
-
-def _whole(collection: Any, count: int) -> Any:
-    if len(collection) != count:
-        raise ValueError("an item or key is there twice")
-    return collection
+    value = cls(items)
+    if len(value) != len(items):
+        raise ValueError("an item is there twice")
+    return value
 
 
 def _put_range(writer: Writer, value: range) -> None:
@@ -158,15 +169,11 @@ def _get_other(reader: Reader) -> Any:
     return restore(kind, header, memoryview(reader.get_blob()))
 
 
-def _always(tag: bytes) -> Write:
-    def put(writer: Writer, _value: Any) -> None:
-        writer.body += tag
+def _sized(tag: bytes) -> Write:
+    def put(writer: Writer, value: Any) -> None:
+        writer.put_items(tag, value, len(value))
 
     return put
-
-
-def _sized(tag: bytes) -> Write:
-    return lambda writer, value: writer.put_items(tag, value, len(value))
 
 
 _PATHS: Final[dict[type, bytes]] = {
@@ -177,8 +184,8 @@ _PATHS: Final[dict[type, bytes]] = {
 }
 
 _WRITES: Final[dict[type, Write]] = {
-    type(None): _always(b"N"),
-    bool: lambda writer, value: _BOOLS[value](writer, value),
+    type(None): _put_none,
+    bool: _put_bool,
     int: _put_int,
     float: _put_float,
     complex: _put_complex,
@@ -201,44 +208,45 @@ _WRITES: Final[dict[type, Write]] = {
     uuid.UUID: lambda writer, value: writer.put_short(b"u", value.bytes),
     **dict.fromkeys(_PATHS, _put_path),
 }
-_BOOLS: Final = (_always(b"0"), _always(b"1"))
 
 
-def _path_reader(cls: type[pathlib.PurePath]) -> Callable[[Reader], Any]:
+def _path_reader(cls: type[pathlib.PurePath]) -> Read:
     return lambda reader: cls(str(reader.get_short(), "utf-8", "surrogatepass"))
 
 
-_READS: Final[dict[int, Callable[[Reader], Any]]] = {
-    tag[0]: read
-    for tag, read in {
-        b"N": lambda _reader: None,
-        b"0": lambda _reader: False,
-        b"1": lambda _reader: True,
-        b"i": _get_int,
-        b"f": _get_float,
-        b"c": _get_complex,
-        b"s": _get_str,
-        b"b": lambda reader: bytes(reader.get_blob()),
-        b"a": lambda reader: bytearray(reader.get_blob()),
-        b"l": Reader.get_items,
-        b"t": lambda reader: tuple(reader.get_items()),
-        b"S": lambda reader: _get_set(reader, set),
-        b"R": lambda reader: _get_set(reader, frozenset),
-        b"d": _get_dict,
-        b"r": lambda reader: range(*reader.get_items()),
-        b"D": clock.get_date,
-        b"H": clock.get_time,
-        b"M": clock.get_datetime,
-        b"m": clock.get_timedelta,
-        b"z": clock.get_timezone,
-        b"Z": clock.get_zone_info,
-        b"e": lambda reader: decimal.Decimal(str(reader.get_short(), "ascii")),
-        b"Q": _get_fraction,
-        b"u": lambda reader: uuid.UUID(bytes=bytes(reader.get_short())),
-        **{tag: _path_reader(cls) for cls, tag in _PATHS.items()},
-        b"x": _get_other,
-    }.items()
+def _get_decimal(reader: Reader) -> decimal.Decimal:
+    return decimal.Decimal(str(reader.get_short(), "ascii"))
+
+
+_BY_TAG: Final[dict[bytes, Read]] = {
+    b"N": lambda reader: None,  # noqa: ARG005
+    b"0": lambda reader: False,  # noqa: ARG005
+    b"1": lambda reader: True,  # noqa: ARG005
+    b"i": _get_int,
+    b"f": _get_float,
+    b"c": _get_complex,
+    b"s": _get_str,
+    b"b": lambda reader: bytes(reader.get_blob()),
+    b"a": lambda reader: bytearray(reader.get_blob()),
+    b"l": Reader.get_items,
+    b"t": lambda reader: tuple(reader.get_items()),
+    b"S": lambda reader: _get_set(reader, set),
+    b"R": lambda reader: _get_set(reader, frozenset),
+    b"d": _get_dict,
+    b"r": lambda reader: range(*reader.get_items()),
+    b"D": clock.get_date,
+    b"H": clock.get_time,
+    b"M": clock.get_datetime,
+    b"m": clock.get_timedelta,
+    b"z": clock.get_timezone,
+    b"Z": clock.get_zone_info,
+    b"e": _get_decimal,
+    b"Q": _get_fraction,
+    b"u": lambda reader: uuid.UUID(bytes=bytes(reader.get_short())),
+    **{tag: _path_reader(cls) for cls, tag in _PATHS.items()},
+    b"x": _get_other,
 }
+_READS: Final = {tag[0]: read for tag, read in _BY_TAG.items()}
 
 
 def _why_unfit(value: Any) -> str:
@@ -256,27 +264,27 @@ def _why_unfit(value: Any) -> str:
     return f"{way_out}, or trust the store by a signing_key= in the place of safe=True"
 
 
-def _path_to(culprit: Any, value: Any, path: str) -> str | None:
+def _path_to(culprit: object, value: object, path: str) -> str | None:
     """Where in `value` the object `culprit` is, which was the first that did not fit."""
     if value is culprit:
         return path
-    cls = type(value)
-    if cls is dict:
-        for key, each in value.items():
-            found = _path_to(culprit, key, f"a key of {path}") or _path_to(culprit, each, f"{path}[{key!r}]")
-            if found:
-                return found
-    elif cls is list or cls is tuple:
+    return next((found for each, at in _items_of(value, path) if (found := _path_to(culprit, each, at))), None)
+
+
+def _items_of(value: Any, path: str) -> Iterator[tuple[object, str]]:
+    cls: type[object] = type(value)  # pyright: ignore[reportUnknownVariableType]
+    if issubclass(cls, dict):
+        for key in value:
+            yield key, f"a key of {path}"
+            yield value[key], f"{path}[{key!r}]"
+    elif issubclass(cls, list | tuple):
         for index, each in enumerate(value):
-            if found := _path_to(culprit, each, f"{path}[{index}]"):
-                return found
-    elif cls is set or cls is frozenset:
+            yield each, f"{path}[{index}]"
+    elif issubclass(cls, set | frozenset):
         for each in value:
-            if found := _path_to(culprit, each, f"an item of {path}"):
-                return found
-    return None
+            yield each, f"an item of {path}"
 
 
-def _name(value: Any) -> str:
+def _name(value: object) -> str:
     cls = type(value)
     return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"

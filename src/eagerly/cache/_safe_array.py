@@ -1,7 +1,8 @@
-"""NumPy arrays and scalars in the safe format: type of the elements, shape, and their memory. Never with objects in it."""
+"""NumPy arrays and scalars in the safe format: type of the elements, shape, memory. Never with Python objects in it."""
 
 from __future__ import annotations
 
+import importlib
 import math
 import re
 import sys
@@ -17,7 +18,7 @@ _ELEMENT = re.compile(r"[<>|][biufcmMSUV]\d{1,9}(\[\d{0,9}[A-Za-z]{1,2}\])?")
 """What `dtype.str` of an element without objects looks like. NumPy would evaluate other strings more freely."""
 
 
-def describe(value: Any) -> tuple[str, Any, memoryview] | None:
+def describe(given: object) -> tuple[str, tuple[Any, ...], memoryview] | None:
     """Kind, header (plain data) and memory of `value`, or None if it is not of NumPy.
 
     Raises:
@@ -26,7 +27,8 @@ def describe(value: Any) -> tuple[str, Any, memoryview] | None:
     numpy: Any = sys.modules.get("numpy")
     if numpy is None:
         return None
-    cls = type(value)
+    value: Any = given
+    cls = type(given)
     if cls is numpy.ndarray:
         descr = _describe_elements(numpy, value.dtype, value)
         if value.dtype.itemsize == 0:
@@ -39,24 +41,21 @@ def describe(value: Any) -> tuple[str, Any, memoryview] | None:
         descr = _describe_elements(numpy, value.dtype, value)
         memory = memoryview(value.tobytes())
         again = restore("scalar", (descr,), memory)
-        if type(again) is not cls or again.tobytes() != memory:
+        if not _is(again, cls) or again.tobytes() != memory:
             raise UnfitError(value, "its memory does not lead back to it; use .item()")
         return "scalar", (descr,), memory
     return None
 
 
-def restore(kind: str, header: Any, memory: memoryview) -> Any:
+def restore(kind: str, header: tuple[Any, ...], memory: memoryview) -> Any:
     """What `describe` was given. The array lives in `memory`, or in a copy if that is small or read-only."""
-    import numpy as np
-
+    np: Any = importlib.import_module("numpy")
     if kind == "scalar":
         (descr,) = header
         return np.ndarray((), _make_dtype(np, descr), bytearray(memory))[()]
     descr, shape, order, writeable = header
     dtype = _make_dtype(np, descr)
-    if type(shape) is not tuple or any(type(each) is not int or each < 0 for each in shape):
-        raise ValueError("no shape")
-    if dtype.itemsize == 0 or math.prod(shape) * dtype.itemsize != memory.nbytes:
+    if dtype.itemsize == 0 or math.prod(_checked_shape(shape)) * dtype.itemsize != memory.nbytes:
         raise ValueError("the memory does not have the size of the array")
     if order not in ("C", "F") or type(writeable) is not bool:
         raise ValueError("no order, or no flag")
@@ -70,12 +69,11 @@ def _describe_elements(numpy: Any, dtype: Any, value: Any) -> Any:
         raise UnfitError(value, "it holds Python objects; use a dtype without any")
     try:
         descr = dtype.descr if dtype.names is not None else dtype.str
-        again = _make_dtype(numpy, descr)
+        if _make_dtype(numpy, descr) == dtype:
+            return descr
     except (ValueError, TypeError):
-        again = None
-    if again != dtype:
-        raise UnfitError(value, f"its dtype {dtype} has no description that leads back to it")
-    return descr
+        pass
+    raise UnfitError(value, f"its dtype {dtype} has no description that leads back to it")
 
 
 def _make_dtype(numpy: Any, descr: Any) -> Any:
@@ -86,18 +84,27 @@ def _make_dtype(numpy: Any, descr: Any) -> Any:
 
 
 def _checked(descr: Any) -> Any:
-    if type(descr) is str:
+    """`descr`, if nothing but element types, names and shapes are in it."""
+    if _is(descr, str):
         if not _ELEMENT.fullmatch(descr):
             raise ValueError(f"{descr!r} is no type of elements")
         return descr
-    if type(descr) is not list:
-        raise TypeError("neither a type of elements nor a list of fields")
     for field in descr:
         name, inner, *shape = field
-        names = name if type(name) is tuple else (name,)
-        if not all(type(each) is str for each in names) or type(field) is not tuple or len(shape) > 1:
-            raise ValueError("no field")
-        if shape and (type(shape[0]) is not tuple or not all(type(each) is int for each in shape[0])):
-            raise ValueError("no shape of a field")
+        title, name = name if _is(name, tuple) else ("", name)
+        if not (_is(field, tuple) and _is(title, str) and _is(name, str)):
+            raise TypeError("no field, or no name of one")
         _checked(inner)
+        for each in shape:
+            _checked_shape(each)
     return descr
+
+
+def _checked_shape(shape: Any) -> Any:
+    if not _is(shape, tuple) or not all(_is(each, int) and each >= 0 for each in shape):
+        raise ValueError("no shape")
+    return shape
+
+
+def _is(value: object, cls: type[object]) -> bool:
+    return type(value) is cls

@@ -6,6 +6,7 @@ some of those unpickle.
 
 from __future__ import annotations
 
+import importlib
 import sys
 from typing import Any
 
@@ -15,7 +16,7 @@ from eagerly.errors import MissingExtraError
 __all__ = ["describe", "restore"]
 
 
-def describe(value: Any) -> tuple[str, Any, memoryview] | None:
+def describe(value: object) -> tuple[str, Any, memoryview] | None:
     """Kind, header (plain data) and Arrow IPC stream of `value`, or None if it is no table.
 
     Raises:
@@ -32,11 +33,11 @@ def describe(value: Any) -> tuple[str, Any, memoryview] | None:
         elif pandas is not None and cls in (pandas.DataFrame, pandas.Series):
             described = _describe_pandas(pandas, value)
         elif polars is not None and cls in (polars.DataFrame, polars.Series):
-            frame = value if cls is polars.DataFrame else value.to_frame()
-            described = "polars", cls is polars.DataFrame, _write_polars(frame)
+            described = "polars", cls is polars.DataFrame, _write_polars(value)
         else:
             return None
-        _refuse_extension_types(described[2])
+        if _has_extension_types(described[2]):
+            raise UnfitError(value, "it has columns of an Arrow extension type, which are not read; convert them")
         again = restore(*described)
     except (UnfitError, MissingExtraError):
         raise
@@ -49,40 +50,40 @@ def describe(value: Any) -> tuple[str, Any, memoryview] | None:
 
 def restore(kind: str, header: Any, stream: memoryview) -> Any:
     """What `describe` was given."""
-    _refuse_extension_types(stream)
+    if _has_extension_types(stream):
+        raise ValueError("a table with columns of an Arrow extension type")
     if kind == "arrow":
         table = _read_arrow(stream)
         return table if header else table.to_batches()[0] if table.num_rows else _empty_batch(table)
     if kind == "pandas":
         return _restore_pandas(header, stream)
     if kind == "polars":
-        import polars as pl
+        pl: Any = importlib.import_module("polars")
 
         frame = pl.read_ipc_stream(bytes(stream))
         return frame if header else frame.to_series()
     raise ValueError(f"there is no kind of table named {kind!r}")
 
 
-def _refuse_extension_types(stream: memoryview) -> None:
+def _has_extension_types(stream: memoryview) -> bool:
     """The names stand in the first message, the schema, which is never compressed."""
     size = int.from_bytes(stream[4:8], "little")
-    if stream[:4] != b"\xff\xff\xff\xff" or size > stream.nbytes:
+    if bytes(stream[:4]) != b"\xff\xff\xff\xff" or size > stream.nbytes:
         raise ValueError("no Arrow stream")
-    if b"ARROW:extension:name" in bytes(stream[8 : 8 + size]):
-        raise ValueError("it has columns of an Arrow extension type, which safe=True does not read; convert them")
+    return b"ARROW:extension:name" in bytes(stream[8 : 8 + size])
 
 
 def _write_arrow(table: Any) -> memoryview:
-    import pyarrow as pa
+    pa: Any = importlib.import_module("pyarrow")
 
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write(table)
-    return memoryview(sink.getvalue())
+    return memoryview(sink.getvalue()).cast("B")
 
 
 def _read_arrow(stream: memoryview) -> Any:
-    import pyarrow as pa
+    pa: Any = importlib.import_module("pyarrow")
 
     with pa.ipc.open_stream(pa.py_buffer(stream)) as reader:
         table = reader.read_all()
@@ -91,41 +92,49 @@ def _read_arrow(stream: memoryview) -> Any:
 
 
 def _empty_batch(table: Any) -> Any:
-    import pyarrow as pa
+    pa: Any = importlib.import_module("pyarrow")
 
     return pa.RecordBatch.from_pylist([], schema=table.schema)
 
 
-def _write_polars(frame: Any) -> memoryview:
+def _write_polars(value: Any) -> memoryview:
     import io
 
     file = io.BytesIO()
-    frame.write_ipc_stream(file)
+    (value if hasattr(value, "schema") else value.to_frame()).write_ipc_stream(file)
     return file.getbuffer()
 
 
 def _describe_pandas(pandas: Any, value: Any) -> tuple[str, Any, memoryview]:
     try:
-        import pyarrow as pa
+        pa: Any = importlib.import_module("pyarrow")
     except ImportError:
         raise MissingExtraError(
             "to store a pandas object with safe=True needs pyarrow, which is not installed: pip install pyarrow"
         ) from None
     is_frame = type(value) is pandas.DataFrame
     frame = value if is_frame else value.to_frame("values")
-    columns = [frame.index, frame.columns, *(frame.iloc[:, index] for index in range(frame.shape[1]))]
-    if any(each.dtype == object and not all(type(item) is str for item in each) for each in columns):
+    parts = [frame.iloc[:, index] for index in range(frame.shape[1])]
+    for index in (frame.index, frame.columns):
+        parts += index.levels if isinstance(index, pandas.MultiIndex) else [index]
+    if any(each.dtype == object and not all(type(item) is str for item in each) for each in parts):
         raise UnfitError(value, "a column or index of dtype object has something else than strings; convert it")
     freq = getattr(frame.index, "freqstr", None)
     name = None if is_frame else value.name
-    return "pandas", (is_frame, name, value.attrs, freq), _write_arrow(pa.Table.from_pandas(frame))
+    columns = frame.columns
+    labels = (columns.start, columns.stop, columns.step) if isinstance(columns, pandas.RangeIndex) else None
+    return "pandas", (is_frame, name, value.attrs, freq, labels), _write_arrow(pa.Table.from_pandas(frame))
 
 
 def _restore_pandas(header: Any, stream: memoryview) -> Any:
-    is_frame, name, attrs, freq = header
+    pd: Any = importlib.import_module("pandas")
+
+    is_frame, name, attrs, freq, labels = header
     frame = _read_arrow(stream).to_pandas().copy()  # columns that are views of Arrow's memory cannot be written to
     if freq is not None:
         frame.index.freq = freq
+    if labels is not None:
+        frame.columns = pd.RangeIndex(*labels, name=frame.columns.name)
     value = frame if is_frame else frame["values"].rename(name)
     value.attrs = attrs
     return value
@@ -138,6 +147,6 @@ def _is_same(value: Any, again: Any) -> bool:
             return bool(same and value.dtype == again.dtype and value.name == again.name)
         return bool(same and value.columns.identical(again.columns) and value.dtypes.equals(again.dtypes))
     if type(value).__module__.startswith("polars"):
-        schema = (lambda each: each.schema) if hasattr(value, "schema") else (lambda each: (each.name, each.dtype))
-        return bool(schema(value) == schema(again) and value.equals(again, null_equal=True))
+        ours, theirs = (each if hasattr(each, "schema") else each.to_frame() for each in (value, again))
+        return bool(ours.schema == theirs.schema and ours.equals(theirs, null_equal=True))
     return bool(value.schema.equals(again.schema, check_metadata=True) and len(value) == len(again))

@@ -70,7 +70,8 @@ def get_timedelta(reader: Reader) -> datetime.timedelta:
 
 
 def put_timezone(writer: Writer, value: datetime.timezone) -> None:
-    arguments: tuple[Any, ...] = value.__getinitargs__()  # type: ignore[attr-defined]  # pyright: ignore
+    given: Any = value
+    arguments: tuple[object, ...] = given.__getinitargs__()
     writer.put_items(b"z", arguments, len(arguments))  # the offset, and the name if it was given one
 
 
@@ -99,9 +100,11 @@ def is_zone_info(value: object) -> bool:
 
 
 def _put_clock(writer: Writer, value: datetime.datetime | datetime.time) -> None:
-    zone = value.tzinfo
+    zone: object = value.tzinfo
     if zone is not None and type(zone) is not datetime.timezone and not is_zone_info(zone):
-        raise UnfitError(value, f"its time zone is {zone!r}; use datetime.timezone or zoneinfo.ZoneInfo")
+        raise UnfitError(
+            value, f"its time zone is of type {type(zone).__qualname__}; use datetime.timezone or zoneinfo.ZoneInfo"
+        )
     writer.body += _CLOCK.pack(value.hour, value.minute, value.second, value.microsecond, value.fold)
     writer.put(zone)
 

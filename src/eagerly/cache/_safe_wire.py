@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 
 from eagerly.cache._protocol import Buffer
 
-__all__ = ["IN_BAND", "MAX_DEPTH", "Reader", "TooDeepError", "UnfitError", "Write", "Writer"]
+__all__ = ["IN_BAND", "MAX_DEPTH", "Read", "Reader", "TooDeepError", "UnfitError", "Write", "Writer"]
 
 IN_BAND: Final = 4096
 """Pieces smaller than this many bytes stay in the body: a place of their own would cost more than copying them."""
@@ -18,6 +18,7 @@ IN_BAND: Final = 4096
 MAX_DEPTH: Final = 100
 
 Write: TypeAlias = "Callable[[Writer, Any], None]"
+Read: TypeAlias = "Callable[[Reader], Any]"
 
 
 class UnfitError(Exception):
@@ -43,14 +44,14 @@ class Writer:
 
     __slots__ = ("_depth", "_otherwise", "_writes", "body", "buffers")
 
-    def __init__(self, writes: Mapping[type, Write], otherwise: Write) -> None:
+    def __init__(self, writes: Mapping[type[Any], Write], otherwise: Write) -> None:
         self.body = bytearray()
         self.buffers: list[Buffer] = []
         self._writes = writes
         self._otherwise = otherwise
         self._depth = 0
 
-    def put(self, value: Any) -> None:
+    def put(self, value: object) -> None:
         """Write a value of any type."""
         self._writes.get(type(value), self._otherwise)(self, value)
 
@@ -78,7 +79,7 @@ class Writer:
             self.body.append(1)
             self.buffers.append(data)
 
-    def put_items(self, tag: bytes, values: Iterable[Any], count: int) -> None:
+    def put_items(self, tag: bytes, values: Iterable[object], count: int) -> None:
         """Write `count`, then each of `values`."""
         if self._depth == MAX_DEPTH:
             raise TooDeepError
@@ -102,9 +103,7 @@ class Reader:
 
     __slots__ = ("_at", "_body", "_buffers", "_depth", "_end", "_reads")
 
-    def __init__(
-        self, reads: Mapping[int, Callable[[Reader], Any]], body: Buffer, buffers: Sequence[memoryview]
-    ) -> None:
+    def __init__(self, reads: Mapping[int, Read], body: Buffer, buffers: Sequence[memoryview]) -> None:
         self._reads = reads
         self._body = body
         self._at = 0
