@@ -8,6 +8,9 @@ Nothing here uses `repr`, `str`, JSON or the bytes of pickle, and nothing import
 a library is known by the module that its class names.
 """
 
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# What is encoded may be of any type.
+
 from __future__ import annotations
 
 import re

@@ -4,6 +4,9 @@ Buffers are hashed where they lie. What nobody can see (padding, what a mask hid
 not count. Never imports NumPy: a value of it means that it is there.
 """
 
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# What is encoded may be of any type.
+
 from __future__ import annotations
 
 import sys
@@ -99,11 +102,11 @@ def encode_dtype(dtype: Any, walk: Walk) -> bytes:
 
 def _scalar(value: Any, walk: Walk) -> bytes:
     dtype = value.dtype
-    if dtype.kind in "iub":
-        return sized(b"x", dtype.str.encode() + b"|" + value.tobytes())
     if dtype.kind in "fc" and value != value:  # NaN is one value
         parts = (b"",) if dtype.kind == "f" else (walk(value.real), walk(value.imag))
         return record("scalar NaN", encode_dtype(dtype, walk), *parts)
+    if dtype.type is type(value) and dtype.kind in "iubf" and dtype.itemsize <= 8:
+        return sized(b"x", dtype.str.encode() + b"|" + value.tobytes())
     array: Any = sys.modules["numpy"].asarray(value)
     kind = b"" if dtype.type is type(value) else class_reference(type(value), walk)
     return record("scalar", kind, encode_dtype(dtype, walk), encode_elements(array, walk))

@@ -5,6 +5,9 @@ How it is chunked, offsets into shared buffers and what lies under nulls do not 
 Never imports pyarrow where that is not yet done: a value of it means that it is there.
 """
 
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# What is encoded may be of any type.
+
 from __future__ import annotations
 
 import importlib

@@ -3,6 +3,9 @@
 Packing is part of the encoding: whether it happens depends on the value alone.
 """
 
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# What is encoded may be of any type.
+
 from __future__ import annotations
 
 import contextlib
@@ -32,6 +35,14 @@ SHOWN_KEY: Final = 40
 """How many characters of a dict's key a path shows."""
 
 _pack_count = struct.Struct("<cQ").pack
+
+
+def key_step(key: Any) -> str:
+    """How a path shows what lies under `key`. Only plain keys are shown: the repr of others may do anything."""
+    if type(key) in (str, int, bool, float, bytes, type(None)):
+        shown = repr(key)
+        return f"[{shown if len(shown) <= SHOWN_KEY else shown[: SHOWN_KEY - 3] + '...'}]"
+    return f"[key of type {type(key).__qualname__}]"
 
 
 def encode_items(values: Sequence[Any], walk: Walk, keys: Sequence[Any] | None = None) -> bytes:
@@ -75,27 +86,25 @@ def _sorted_keys(values: Collection[Any]) -> list[Any] | None:
     return found
 
 
-def encode_pairs(pairs: Iterable[tuple[Any, Any]], walk: Walk, *, ordered: bool = False) -> bytes:
-    """The keys and values of a mapping, without its type."""
+def encode_pairs(
+    pairs: Iterable[tuple[Any, Any]],
+    walk: Walk,
+    *,
+    ordered: bool = False,
+    step: Callable[[Any], str] = key_step,
+) -> bytes:
+    """The keys and values of a mapping, without its type; `step` is for the paths of refusals."""
     parts: list[tuple[bytes, bytes]] = []
     key: Any = None
     try:
         for key, item in pairs:
             parts.append((HANDLERS[type(key)](key, walk), HANDLERS[type(item)](item, walk)))
     except Refused as refused:
-        refused.steps.append(key_step(key))
+        refused.steps.append(step(key))
         raise
     if not ordered:
         parts.sort()
     return _pack_count(b":", len(parts)) + b"".join([raw for part in parts for raw in part])
-
-
-def key_step(key: Any) -> str:
-    """How a path shows what lies under `key`. Only plain keys are shown: the repr of others may do anything."""
-    if type(key) in (str, int, bool, float, bytes, type(None)):
-        shown = repr(key)
-        return f"[{shown if len(shown) <= SHOWN_KEY else shown[: SHOWN_KEY - 3] + '...'}]"
-    return f"[key of type {type(key).__qualname__}]"
 
 
 def _pack_numbers(values: Sequence[Any]) -> bytes | None:

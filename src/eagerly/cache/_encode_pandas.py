@@ -4,10 +4,13 @@ How a frame came about does not count: its blocks, unused levels, caches. What a
 the frequency of an index. Never imports pandas: a value of it means that it is there.
 """
 
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# What is encoded may be of any type.
+
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, Final
 
 from eagerly.cache._encode_arrays import encode_array
 from eagerly.cache._encode_arrow import encode_arrow
@@ -16,6 +19,9 @@ from eagerly.cache._encode_references import class_reference
 from eagerly.cache._encode_walk import Handler, Walk, record
 
 __all__ = ["resolve_pandas"]
+
+DERIVED: Final = frozenset({"_cache"})
+"""Where pandas keeps what it has computed from the rest."""
 
 
 def resolve_pandas(cls: type) -> Handler | None:
@@ -31,7 +37,7 @@ def resolve_pandas(cls: type) -> Handler | None:
     ):
         if issubclass(cls, base):
             return handler
-    return None
+    return encode_reduced(cls, DERIVED) if issubclass(cls, pd.api.extensions.ExtensionDtype) else None
 
 
 def _frame(frame: Any, walk: Walk) -> bytes:
@@ -116,4 +122,4 @@ def _extension_array(array: Any, walk: Walk) -> bytes:
         if isinstance(dtype, pd.StringDtype) and dtype.storage == "python":
             return record("pandas array", *head, encode_array(array.to_numpy(dtype=object), walk))
         return record("pandas array", *head, encode_arrow(array.__arrow_array__(), walk))
-    return encode_reduced(cls)(array, walk)
+    return encode_reduced(cls, DERIVED)(array, walk)

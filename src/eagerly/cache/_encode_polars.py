@@ -5,6 +5,9 @@ How it is chunked and what lies under nulls do not count.
 Never imports polars: a value of it means that it is there. Works without NumPy and pyarrow.
 """
 
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# What is encoded may be of any type.
+
 from __future__ import annotations
 
 import importlib

@@ -12,8 +12,12 @@ What a `functools.cached_property` has stored does not count: it follows from th
 depends on who has looked. So assigning to a cached property does not change the key.
 """
 
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# What is encoded may be of any type.
+
 from __future__ import annotations
 
+import contextlib
 import copyreg
 import enum
 import functools
@@ -22,10 +26,10 @@ import pathlib
 import types
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final
 
-from eagerly.cache._encode_containers import encode_items, encode_pairs, encode_sorted
+from eagerly.cache._encode_containers import encode_items, encode_pairs, encode_sorted, key_step
 from eagerly.cache._encode_references import (
     HEAP_TYPE,
     class_reference,
@@ -146,14 +150,24 @@ def _enum(value: enum.Enum, walk: Walk) -> bytes:
 class _Fields:
     """Encodes instances whose attributes are all there is to them."""
 
-    __slots__ = ("derived",)
+    __slots__ = ("derived", "slots")
 
     def __init__(self, cls: type) -> None:
         self.derived = _derived(cls)
+        self.slots: dict[str, int] = {}
+        """Where in the method resolution order each slot is. The slots themselves would keep the class alive."""
+        for place, base in reversed([*enumerate(cls.__mro__)]):
+            for name, member in vars(base).items():
+                if type(member) is types.MemberDescriptorType and name not in self.derived:
+                    self.slots[name] = place
 
     def __call__(self, value: Any, walk: Walk) -> bytes:
-        state: Any = object.__getstate__(value)
-        return record("fields", class_reference(type(value), walk), encode_state(state, walk, self.derived))
+        cls: type = type(value)
+        found: dict[Any, Any] = dict(getattr(value, "__dict__", {}))
+        for name, place in self.slots.items():
+            with contextlib.suppress(AttributeError):  # an empty slot; getattr() would ask __getattr__
+                found[name] = vars(cls.__mro__[place])[name].__get__(value, cls)
+        return record("fields", class_reference(cls, walk), encode_state(found, walk, self.derived))
 
 
 class _Reduced:
@@ -161,8 +175,8 @@ class _Reduced:
 
     __slots__ = ("derived", "ordered")
 
-    def __init__(self, cls: type) -> None:
-        self.derived = _derived(cls)
+    def __init__(self, cls: type, derived: frozenset[str] = frozenset()) -> None:
+        self.derived = _derived(cls) | derived
         self.ordered = not issubclass(cls, dict) or issubclass(cls, OrderedDict)
 
     def __call__(self, value: Any, walk: Walk) -> bytes:
@@ -174,7 +188,8 @@ class _Reduced:
         if issubclass(cls, (set, frozenset)):  # their reduced form lists the items in the order of their hashes
             base: type[Any] = set if issubclass(cls, set) else frozenset
             content = encode_sorted(list(base.__iter__(value)), walk)
-            return record("set", class_reference(cls, walk), content, self.state(object.__getstate__(value), walk))
+            state = encode_state(object.__getstate__(value), walk, self.derived)
+            return record("set", class_reference(cls, walk), content, state)
         if issubclass(cls, pathlib.PurePath):
             extra = getattr(value, "__dict__", None)
             return record("path", class_reference(cls, walk), encode_text(value.__fspath__()), walk(extra))
@@ -194,14 +209,11 @@ class _Reduced:
         return record(
             "reduced",
             self.made_by(function, arguments, walk),
-            self.state(state, walk),
+            encode_state(state, walk, self.derived),
             b"" if items is None else encode_items(list(items), walk),
             b"" if pairs is None else encode_pairs(pairs, walk, ordered=self.ordered),
             b"" if setter is None else constructor_reference(setter, walk),
         )
-
-    def state(self, state: Any, walk: Walk) -> bytes:
-        return b"" if state is None else encode_state(state, walk, self.derived)
 
     @staticmethod
     def made_by(function: Any, arguments: tuple[Any, ...], walk: Walk) -> bytes:
@@ -224,25 +236,23 @@ class _Reduced:
         return named if wrapped is None else record("wrapper", named, walk(wrapped, ".__wrapped__"))
 
 
-encode_reduced: Final[Callable[[type], Handler]] = _Reduced
+encode_reduced: Final[Callable[[type, frozenset[str]], Handler]] = _Reduced
 
 
 def encode_state(state: Any, walk: Walk, derived: frozenset[str] = frozenset()) -> bytes:
-    """What `__getstate__` returns, without the attributes that follow from others."""
+    """What `__getstate__` returns, without the attributes that follow from others; nothing if there is none."""
+    if state is None:
+        return b""
     if type(state) is tuple and len(state) == 2 and type(state[1]) is dict and type(state[0]) in (dict, type(None)):
-        return b"2" + encode_state(state[0] or {}, walk, derived) + encode_state(state[1], walk, derived)
+        return record("state", encode_state(state[0], walk, derived), encode_state(state[1], walk, derived))
     if type(state) is not dict:
         return b"v" + walk(state)
-    return b"a" + _attributes(state, walk, derived)
+    pairs = [pair for pair in state.items() if pair[0] not in derived] if derived else list(state.items())
+    return b"a" + encode_pairs(pairs, walk, step=_attribute_step) if pairs else b""
 
 
-def _attributes(state: Mapping[Any, Any], walk: Walk, derived: frozenset[str]) -> bytes:
-    parts: list[tuple[bytes, bytes]] = []
-    for name, value in list(state.items()):
-        if name not in derived:
-            parts.append((HANDLERS[type(name)](name, walk), walk(value, f".{name}" if type(name) is str else "")))
-    parts.sort()
-    return record("attributes", *[raw for part in parts for raw in part])
+def _attribute_step(name: Any) -> str:
+    return f".{name}" if type(name) is str else key_step(name)
 
 
 def _derived(cls: type) -> frozenset[str]:

@@ -4,6 +4,9 @@ A name stands for what it leads to. Classes and functions whose code the user ma
 registered for them in `_encode_walk.HANDLERS` is asked first.
 """
 
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# What is encoded may be of any type.
+
 from __future__ import annotations
 
 import sys
@@ -58,9 +61,17 @@ def named_global(module: str, name: str) -> Any:
     return found
 
 
+def _has_name(cls: type) -> bool:
+    if not cls.__flags__ & HEAP_TYPE:
+        return True
+    # A module that is not loaded is that of a library whose classes name the public place, not where they were made.
+    unloaded = cls.__module__ not in sys.modules and "<locals>" not in cls.__qualname__
+    return unloaded or named_global(cls.__module__, cls.__qualname__) is cls
+
+
 def _class(cls: type, _walk: Walk) -> bytes:
-    if cls.__flags__ & HEAP_TYPE and named_global(cls.__module__, cls.__qualname__) is not cls:
-        raise Refused("its class cannot be found by its name, as it was made in a function", cls)
+    if not _has_name(cls):
+        raise Refused(f"the class {cls.__qualname__} cannot be found by its name, as it was made in a function", cls)
     return record("class", cls.__module__.encode(), cls.__qualname__.encode())
 
 

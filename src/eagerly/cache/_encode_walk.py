@@ -17,6 +17,7 @@ refused here, for all handlers at once.
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
@@ -116,10 +117,16 @@ def record(name: str, *parts: bytes) -> bytes:
     """A named thing with parts, each of which may be any bytes.
 
     Raises:
-        ValueError: The name is longer than 255 bytes.
+        OverflowError: The name is longer than 255 bytes.
     """
-    raw = name.encode()
-    framed = [b"R", len(raw).to_bytes(1, "little"), raw, _pack_count(len(parts))]
+    framed = [_head(name), _pack_count(len(parts))]
     for part in parts:
-        framed += (_pack_count(len(part)), part)
+        framed.append(_pack_count(len(part)))
+        framed.append(part)
     return b"".join(framed)
+
+
+@functools.lru_cache
+def _head(name: str) -> bytes:
+    raw = name.encode()
+    return b"R" + len(raw).to_bytes(1, "little") + raw
