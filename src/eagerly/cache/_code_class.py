@@ -1,0 +1,119 @@
+"""What of a class counts for the version of code that uses it. Instances have no part in this."""
+
+from __future__ import annotations
+
+import enum
+import functools
+import sys
+from collections.abc import Iterable
+from types import FunctionType, GetSetDescriptorType, MemberDescriptorType
+from typing import TYPE_CHECKING, Any
+
+from eagerly.cache._code_owner import class_is_own, class_of
+from eagerly.cache._code_value import framed, is_constant_name
+
+if TYPE_CHECKING:
+    from eagerly.cache._code_reach import Reach
+
+__all__ = ["class_content"]
+
+_NOT_BEHAVIOUR = frozenset(
+    (
+        # Where it is and what is written about it
+        *("__module__", "__qualname__", "__doc__", "__firstlineno__", "__static_attributes__", "__annotations__"),
+        *("__annotate__", "__annotations_cache__", "__annotate_func__", "__conditional_annotations__"),
+        # What Python and its library derive from the rest
+        *("__dict__", "__weakref__", "__abstractmethods__", "_abc_impl", "__parameters__", "__orig_bases__"),
+        *("__type_params__", "__dataclass_fields__", "__dataclass_params__", "__protocol_attrs__"),
+        *(
+            "__non_callable_proto_members__",
+            "_is_protocol",
+            "_is_runtime_protocol",
+            "__attrs_attrs__",
+            "__attrs_props__",
+        ),
+    )
+)
+_OF_ENUMS = frozenset(
+    (
+        *("_member_names_", "_member_map_", "_value2member_map_", "_member_type_", "_value_repr_", "_new_member_"),
+        *("_use_args_", "_unhashable_values_", "_unhashable_values_map_", "_hashable_values_", "_generate_next_value_"),
+        *("__new_member__", "_flag_mask_", "_singles_mask_", "_all_bits_", "_inverted_", "_boundary_"),
+    )
+)
+_DESCRIPTORS = (
+    property,
+    classmethod,
+    staticmethod,
+    functools.cached_property,
+    functools.partialmethod,
+    functools.singledispatchmethod,
+)
+
+
+def class_content(reach: Reach, cls: type, name: str) -> bytes:
+    """The bases, attributes and methods of a class of the user's."""
+    bases = [reach.refer(base, name, whole=True) for base in (type(cls), *cls.__bases__)]
+    attributes = [framed(each, _attribute(reach, cls, each, name)) for each in sorted(vars(cls)) if _counts(cls, each)]
+    return framed(
+        framed(*bases),
+        framed(*attributes),
+        framed(*_members(reach, cls, name)),
+        framed(*_annotations(reach, cls, name)),
+        framed(*_pydantic_fields(reach, cls, name)),
+    )
+
+
+def _counts(cls: type, name: str) -> bool:
+    if name in _NOT_BEHAVIOUR or name.startswith("__pydantic_"):
+        return False
+    if isinstance(vars(cls)[name], GetSetDescriptorType | MemberDescriptorType):
+        return False
+    return not (issubclass(cls, enum.Enum) and (name in _OF_ENUMS or name in cls.__members__))
+
+
+def _attribute(reach: Reach, cls: type, name: str, called: str) -> bytes:
+    value: Any = vars(cls)[name]
+    full = f"{called}.{name}"
+    if isinstance(value, FunctionType):
+        generated = "__name__" not in value.__globals__ or value.__code__.co_qualname.startswith("__create_fn__.")
+        return reach.function(value, full if generated else None)
+    if isinstance(value, _DESCRIPTORS) or hasattr(class_of(value), "__get__"):
+        return reach.refer(value, full, whole=True)
+    if isinstance(value, type):
+        return reach.refer(value, full, whole=True)
+    if name.startswith("__") and isinstance(value, list | dict | set):
+        return framed(b"library")  # __slots__ as a list, what a metaclass keeps
+    whole = is_constant_name(name)
+    return reach.piece((id(cls), name), cls, full, lambda place: reach.refer(value, place, whole=whole))
+
+
+def _members(reach: Reach, cls: type, name: str) -> Iterable[bytes]:
+    if issubclass(cls, enum.Enum):
+        for each, member in cls.__members__.items():
+            yield framed(each, reach.refer(member.value, f"{name}.{each}", whole=True))
+
+
+def _annotations(reach: Reach, cls: type, name: str) -> Iterable[bytes]:
+    """Those of a class that an installed library made: such libraries convert and check by them."""
+    if all(_leaves_annotations_alone(each) for each in (type(cls), *cls.__mro__)) and "__pydantic_fields__" not in vars(
+        cls
+    ):
+        return
+    found: Any = vars(cls).get("__annotations__", {})
+    for each, annotation in dict(found).items():
+        yield framed(each, reach.refer(annotation, f"{name}.{each}", whole=True))
+
+
+def _leaves_annotations_alone(cls: type) -> bool:
+    return class_is_own(cls) or cls.__module__.partition(".")[0] in sys.stdlib_module_names
+
+
+def _pydantic_fields(reach: Reach, cls: type, name: str) -> Iterable[bytes]:
+    fields: Any = vars(cls).get("__pydantic_fields__")
+    if isinstance(fields, dict):
+        for each, field in fields.items():  # pyright: ignore[reportUnknownVariableType]
+            for attribute in ("default", "default_factory", "alias", "validation_alias", "metadata"):
+                value = getattr(field, attribute, None)  # pyright: ignore[reportUnknownArgumentType]
+                yield framed(attribute, reach.refer(value, f"{name}.{each}", whole=True))
+        yield reach.refer(vars(cls).get("model_config"), f"{name}.model_config", whole=True)

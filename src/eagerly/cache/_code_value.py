@@ -1,0 +1,217 @@
+"""What of a value counts for the version of code that uses it: constants and containers of them, and what holds code.
+
+A value that can be changed while the program runs counts where the user says that it is constant, by an UPPER_CASE
+name, and where it belongs to a function, as a default or in its closure.
+"""
+
+from __future__ import annotations
+
+import abc
+import collections
+import enum
+import functools
+import types
+import typing
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from eagerly.cache._code_form import form_of
+from eagerly.cache._code_owner import class_is_own, class_of
+from eagerly.cache._encode import encode
+from eagerly.cache._immutable import is_immutable
+
+if TYPE_CHECKING:
+    from eagerly.cache._code_reach import Reach
+
+__all__ = ["framed", "is_constant_name", "value_content", "wrapped_by"]
+
+_SCALARS = frozenset((int, float, complex, bool, str, bytes, type(None)))
+_NAMED = (
+    types.BuiltinFunctionType,
+    types.MethodDescriptorType,
+    types.WrapperDescriptorType,
+    types.MethodWrapperType,
+    types.ClassMethodDescriptorType,
+    types.GetSetDescriptorType,
+    types.MemberDescriptorType,
+)
+_SEQUENCES = (list, tuple, collections.deque)
+_SETS = (set, frozenset)
+_MAPPINGS = (dict, collections.OrderedDict, collections.defaultdict, collections.Counter, types.MappingProxyType)
+_IMMUTABLE_CONTAINERS = (tuple, frozenset, types.MappingProxyType)
+_HOLDERS: dict[type, tuple[str, ...]] = {
+    property: ("fget", "fset", "fdel"),
+    classmethod: ("__func__",),
+    staticmethod: ("__func__",),
+    functools.partial: ("func", "args", "keywords"),
+    functools.partialmethod: ("func", "args", "keywords"),
+    functools.cached_property: ("func",),
+    functools.singledispatchmethod: ("dispatcher",),
+}
+"""What holds functions, and where."""
+_IMMUTABLE_BASES = (tuple, frozenset, str, bytes, int, float)
+_EMPTY_BASES: tuple[Any, ...] = (object, abc.ABC, typing.Generic, typing.Protocol)
+_NOT_STATE = frozenset(
+    ("__doc__", "__annotations__", "__signature__", "__module__", "__name__", "__qualname__", "__type_params__")
+)
+_HOW_TO_COUNT = "it can be changed while the program runs; it counts under an UPPER_CASE name"
+
+
+def framed(*parts: bytes | str) -> bytes:
+    """The parts, each with its length, so that no two lists of parts give the same bytes."""
+    raw = [part if isinstance(part, bytes) else part.encode("utf-8", "surrogatepass") for part in parts]
+    return b"".join([b"%d:%s" % (len(part), part) for part in raw])
+
+
+def is_constant_name(name: str) -> bool:
+    """Whether people write a name like this for something that never changes."""
+    return name.isupper()
+
+
+def value_content(reach: Reach, value: Any, name: str, *, whole: bool) -> bytes:
+    """The bytes that stand for a value which is no function, class or module. Arguments as for `Reach.refer`."""
+    cls = class_of(value)
+    if cls in _SCALARS:
+        return framed(b"value", encode(value, name))
+    if id(value) in reach.inside:
+        return framed(b"inside itself", str(len(reach.inside) - reach.inside.index(id(value))))
+    reach.inside.append(id(value))
+    try:
+        return _compound_content(reach, value, cls, name, whole=whole)
+    finally:
+        reach.inside.pop()
+
+
+def _compound_content(reach: Reach, value: Any, cls: type, name: str, *, whole: bool) -> bytes:
+    if cls in _SEQUENCES or cls in _SETS or cls in _MAPPINGS:
+        if not whole and cls not in _IMMUTABLE_CONTAINERS:
+            return reach.skip(name, f"{_a(cls)}: {_HOW_TO_COUNT}")
+        return framed(cls.__name__, *_items(reach, value, cls, name, whole=whole))
+    if isinstance(value, _NAMED):
+        bound = getattr(value, "__self__", None)
+        holder = (
+            framed(b"")
+            if bound is None or isinstance(bound, types.ModuleType)
+            else reach.refer(bound, name, whole=True)
+        )
+        return framed(b"named", _full_name(value), holder)
+    if cls in _HOLDERS:
+        return framed(cls.__name__, *(reach.refer(getattr(value, each), name, whole=True) for each in _HOLDERS[cls]))
+    if isinstance(value, enum.Enum):
+        return framed(b"member", reach.refer(cls, name, whole=True), value.name or str(value.value))
+    if is_immutable(value):
+        return _encoded(reach, value, name)
+    if cls.__module__ in ("typing", "types", "typing_extensions"):
+        return framed(b"typing", _full_name(value), *_typing_parts(reach, value, name))
+    if class_is_own(cls):
+        return framed(reach.refer(cls, name, whole=True), _own_state(reach, value, cls, name, whole=whole))
+    return _installed_instance(reach, value, cls, name, whole=whole)
+
+
+def _items(reach: Reach, value: Any, cls: type, name: str, *, whole: bool) -> Iterable[bytes]:
+    if cls in _MAPPINGS:
+        keys, values = list(value), list(value.values())
+        if _SCALARS.issuperset(map(type, keys)) and _SCALARS.issuperset(map(type, values)):
+            # In order, unlike in an argument: who changes the order of a table in his source means something by it.
+            yield from (encode(keys, name), encode(values, name))
+        else:
+            for key, item in zip(keys, values, strict=True):
+                place = f"{name}[{key!r}]" if isinstance(key, str | int) else f"{name}[...]"
+                yield reach.refer(key, place, whole=whole)
+                yield reach.refer(item, place, whole=whole)
+        if cls is collections.defaultdict:
+            yield reach.refer(value.default_factory, name, whole=True)
+    elif _SCALARS.issuperset(map(type, value)):
+        yield encode(value if cls in _SETS else list(value), name)
+    elif cls in _SETS:
+        yield from sorted(reach.refer(item, f"{name}[...]", whole=whole) for item in sorted(value, key=_lasting_order))
+    else:
+        for index, item in enumerate(value):
+            yield reach.refer(item, f"{name}[{index}]", whole=whole)
+
+
+def _lasting_order(item: Any) -> tuple[str, str, bytes]:
+    """An order of functions and classes that another process will find too, as the order of sets is not."""
+    code = getattr(item, "__code__", None)
+    body = form_of(code).body if isinstance(code, types.CodeType) else b""
+    return type(item).__qualname__, str(getattr(item, "__qualname__", "")), body
+
+
+def _own_state(reach: Reach, value: Any, cls: type, name: str, *, whole: bool) -> bytes:
+    """The attributes of an instance, and its items if it is a tuple."""
+    parameters = getattr(cls, "__dataclass_params__", None)
+    frozen = getattr(parameters, "frozen", False) or issubclass(cls, _IMMUTABLE_BASES)
+    if not any((whole, frozen, callable(value), hasattr(cls, "__get__"))):
+        return reach.skip(name, f"an instance of {cls.__qualname__}, whose code counts; {_HOW_TO_COUNT}")
+    state = sorted((each, item) for each, item in _attributes(value, cls).items() if each not in _NOT_STATE)
+    contents = [framed(each, reach.refer(item, f"{name}.{each}", whole=True)) for each, item in state]
+    if issubclass(cls, tuple | list):
+        contents += [reach.refer(item, f"{name}[{index}]", whole=True) for index, item in enumerate(value)]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    elif any(not class_is_own(base) and base not in _EMPTY_BASES for base in cls.__mro__):
+        contents.append(_encoded(reach, value, name))  # what it has from there may be more than attributes
+    return framed(*contents)
+
+
+def _attributes(value: Any, cls: type) -> dict[str, Any]:
+    found = dict(getattr(value, "__dict__", {}))
+    for base in cls.__mro__:
+        for name, descriptor in vars(base).items():
+            if isinstance(descriptor, types.MemberDescriptorType) and hasattr(value, name):
+                found.setdefault(name, getattr(value, name))
+    return found
+
+
+def _installed_instance(reach: Reach, value: Any, cls: type, name: str, *, whole: bool) -> bytes:
+    """An instance of a class from a library. If it can be called, maybe a decorated function, what it holds counts."""
+    wrapped = wrapped_by(value)
+    if wrapped is not None:
+        return framed(b"wrapper", _full_name(cls), reach.refer(wrapped, f"{name}.__wrapped__", whole=True))
+    if callable(value):
+        held = {
+            each: item for each, item in _attributes(value, cls).items() if callable(item) and each not in _NOT_STATE
+        }
+        contents = [
+            framed(each, reach.refer(item, f"{name}.{each}", whole=True)) for each, item in sorted(held.items())
+        ]
+        return framed(b"callable", _full_name(cls), _full_name(value), *contents)
+    if whole:
+        return _encoded(reach, value, name)
+    return reach.skip(name, f"{_a(cls)}: {_HOW_TO_COUNT}")
+
+
+def wrapped_by(value: Any) -> Callable[..., Any] | None:
+    """What a decorator from a library says that it wraps; tasks say it too."""
+    if "__wrapped__" not in getattr(value, "__dict__", {}) and not any(
+        "__wrapped__" in vars(base) for base in type(value).__mro__
+    ):
+        return None
+    found = getattr(value, "__wrapped__", None)
+    return found if callable(found) else None
+
+
+def _typing_parts(reach: Reach, value: Any, name: str) -> Iterable[bytes]:
+    for each in ("__origin__", "__args__", "__metadata__", "__forward_arg__"):
+        part = getattr(value, each, None)
+        if part is not None and part is not value:
+            yield framed(each, reach.refer(part, name, whole=True))
+
+
+def _encoded(reach: Reach, value: Any, name: str) -> bytes:
+    try:
+        return framed(b"value", encode(value, name))
+    except Exception:
+        cls = class_of(value)
+        return framed(_full_name(cls), reach.skip(name, f"{_a(cls)}, which cannot be part of a key"))
+
+
+def _full_name(value: Any) -> str:
+    """The name of a thing that has one, with its module."""
+    for attribute in ("__qualname__", "__name__", "_name"):
+        name = getattr(value, attribute, None)
+        if isinstance(name, str):
+            return f"{getattr(value, '__module__', '')}.{name}"
+    return f"a {type(value).__module__}.{type(value).__qualname__}"
+
+
+def _a(cls: type) -> str:
+    return f"{'an' if cls.__name__[:1].lower() in 'aeiou' else 'a'} {cls.__name__}"
