@@ -191,7 +191,7 @@ def test_a_link_that_is_planted_between_check_and_use(tmp_path: Path) -> None:
         assert swapper.stdout is not None
         swapper.stdout.readline()
         try:
-            while (refused < 30 or done < 30) and refused + done + missed < 5000:
+            while (refused < 8 or done < 8) and refused + done + missed < 5000:
                 try:
                     store.save("d/x.txt", "mine")
                     done += 1

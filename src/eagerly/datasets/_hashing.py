@@ -47,6 +47,7 @@ class _Raw(io.RawIOBase):
         self._hashed = 0
         self._at = 0
         self._straight = True
+        self._pid = os.getpid()
         self.dropped = False
 
     def readable(self) -> bool:
@@ -60,7 +61,7 @@ class _Raw(io.RawIOBase):
 
     def write(self, data: ReadableBuffer, /) -> int:
         view = memoryview(data)
-        if self.dropped:
+        if self.dropped or self._pid != os.getpid():  # a forked child has a copy of the buffer, which is not its own
             return view.nbytes
         count = os.write(self._fd, view)
         if self._straight:

@@ -248,7 +248,6 @@ class LocalDraft:
         folder.replace(self._temporary, self._name)
         self._temporary = ""
         folder.sync()
-        self._end()
 
     def discard(self) -> None:
         if self._folder is not None and self._pid == os.getpid():  # a forked child has no say in it

@@ -48,7 +48,10 @@ class Written(NamedTuple):
 
 
 class Draft(Protocol):
-    """A file that is being written. Nobody sees it before `publish`, and nothing is left of it after `discard`."""
+    """A file that is being written. Nobody sees it before `publish`.
+
+    Ends with `discard`, also if it was published: until then `Place.sweep` tidies up after a dead process.
+    """
 
     @property
     def file(self) -> BinaryIO: ...
@@ -71,7 +74,7 @@ class Draft(Protocol):
         ...
 
     def discard(self) -> None:
-        """Leave nothing. After `publish`, or a second time, it does nothing."""
+        """Let go of it, and leave nothing if it was not published. A second time it does nothing."""
         ...
 
 

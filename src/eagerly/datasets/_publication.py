@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, BinaryIO
 
 from eagerly.datasets._key import check_key
@@ -25,7 +26,7 @@ from eagerly.datasets._place import Draft, Place
 from eagerly.datasets.formats import Format
 from eagerly.errors import DatasetKeyError
 
-__all__ = ["Publication", "current", "read_manifest", "read_save", "write_save"]
+__all__ = ["Publication", "current", "read_manifest", "read_save", "tidy"]
 
 
 _REMEMBERED = 4  # saves in a manifest that several processes write without a lock
@@ -45,7 +46,7 @@ class Publication:
         self._place = place
         self._key = key
         self._keep = keep
-        place.sweep(self._tidy)
+        place.sweep(partial(tidy, place))
         self._drafts: list[Draft] = []
         if keep:
             self._drafts.append(place.draft(f"{versions_folder(key)}/new"))
@@ -128,9 +129,6 @@ class Publication:
                 return
             found = Manifest(self._key, (save, *others[:_REMEMBERED]))
             self._place.write(manifest_path(self._key), found.encode())
-
-    def _tidy(self, path: str) -> None:
-        tidy(self._place, path)
 
 
 def tidy(place: Place, key: str) -> None:

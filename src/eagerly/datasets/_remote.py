@@ -140,7 +140,7 @@ class RemotePlace:
         """The file system and the base in it, anew in a child process: connections do not survive a fork."""
         if self._connected is None or self._connected[0] != os.getpid():
             try:
-                import fsspec.core  # type: ignore[import-untyped]
+                import fsspec.core
             except ImportError as error:
                 raise MissingExtraError(
                     f"DatasetStore({self.url!r}) needs fsspec: pip install 'eagerly[fsspec]'"

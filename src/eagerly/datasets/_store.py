@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from functools import partial
 from itertools import count, islice
 from typing import Any, BinaryIO, TypeVar, overload
 
@@ -20,7 +21,7 @@ from eagerly.datasets._manifest import (
     versions_folder,
 )
 from eagerly.datasets._place import Place, open_place
-from eagerly.datasets._publication import Publication, current, read_manifest, read_save
+from eagerly.datasets._publication import Publication, current, read_manifest, read_save, tidy
 from eagerly.datasets._stream import StreamWriter
 from eagerly.datasets._trouble import loading, saving
 from eagerly.datasets._verify import Problem, identify, verify
@@ -269,6 +270,7 @@ class DatasetStore:
         if key is not None:
             check_key(key)
         with loading(key or ""):
+            self._place.sweep(partial(tidy, self._place))  # what a killed save left is no problem
             return verify(self._place, [key] if key is not None else sorted(self._keys("")), search=key is None)
 
     def _keys(self, prefix: str) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import BinaryIO, Literal, NamedTuple
 
 from eagerly.datasets._manifest import Manifest, Save, manifest_path, versions_folder
 from eagerly.datasets._place import Place, Stamp
-from eagerly.datasets._publication import read_manifest, read_save, tidy
+from eagerly.datasets._publication import read_manifest, read_save
 
 __all__ = ["Problem", "identify", "verify"]
 
@@ -42,7 +42,6 @@ def identify(file: BinaryIO, manifest: Manifest, stamp: Stamp) -> Save:
 
 def verify(place: Place, keys: Sequence[str], *, search: bool) -> list[Problem]:
     """What is wrong with `keys`; with `search`, also what else lies in their folders."""
-    place.sweep(lambda key: tidy(place, key))
     problems = [problem for key in keys for problem in _check(place, key)]
     if search:
         known = set(keys)
