@@ -1,4 +1,4 @@
-"""Servers for tests: a Redis and an S3 of their own, on free ports of this machine, that tests may kill and start again."""
+"""Servers for tests: a Redis and an S3 of their own, on free ports of this machine, to be killed and started again."""
 
 from __future__ import annotations
 

@@ -81,11 +81,12 @@ class Child:
         """Wait until the child has told.
 
         Raises:
-            AssertionError: It has failed before, with its traceback.
+            AssertionError: It has ended without telling, or failed, with its traceback.
         """
         said = self._read(1)
         if said != b"!":
             self.join(said)
+            raise AssertionError("the child process has ended without telling")
 
     def join(self, said: bytes = b"") -> None:
         """Wait until the child has ended.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import re
+import sys
 import time
 from collections.abc import Generator
 from typing import Any, Final, NamedTuple
@@ -136,7 +137,7 @@ def demand_package(package: str, command: str, what: str) -> None:
     Raises:
         MissingExtraError: With `command`, which installs it.
     """
-    if importlib.util.find_spec(package) is None:
+    if sys.modules.get(package) is None and importlib.util.find_spec(package) is None:
         raise MissingExtraError(f"{what} needs the package {package!r}, which is not installed: {command}")
 
 

@@ -165,7 +165,8 @@ class RedisStore(OutsideStore):
                 with self._client().pipeline(transaction=False) as pipeline:
                     for name in names:
                         pipeline.strlen(name)
-                    sizes.extend(size for size in pipeline.execute() if size)  # it may have gone since
+                    answers = pipeline.execute(raise_on_error=False)  # a name of ours may hold something else
+                sizes.extend(size for size in answers if isinstance(size, int) and size)  # or have gone since
         return CacheStats(self._hits, self._misses, self._errors, sum(sizes), len(sizes))
 
     def close(self) -> None:
@@ -185,9 +186,9 @@ class RedisStore(OutsideStore):
                     for name in names:
                         pipeline.getrange(name, 0, PREVIEW - 1)
                         pipeline.strlen(name)
-                    answers = pipeline.execute()
+                    answers = pipeline.execute(raise_on_error=False)
                 for name, beginning, size in zip(names, answers[::2], answers[1::2], strict=True):
-                    head = head_of(beginning)
+                    head = head_of(beginning) if isinstance(beginning, bytes) else None
                     if head is None or head.end <= now or (tag is not None and short(tag) != head.tag):
                         continue
                     key = bytes.fromhex(name.rpartition(b":")[2].decode())
