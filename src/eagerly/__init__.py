@@ -1,7 +1,8 @@
 """eagerly makes ordinary functions dependable without changing how they are called.
 
-`task` gives a function retries, timeouts, caching, saved datasets and hooks; calling the task runs it at once and returns its value. `session`
-says what the calls made inside it share, `workflow` names an entry point, `hook_impl` marks an observer.
+`task` gives a function retries, timeouts, caching, saved datasets and hooks; calling the task runs it at once and
+returns its value. `session` says what the calls made inside it share, `workflow` names an entry point, `hook_impl`
+marks an observer.
 """
 
 from typing import TYPE_CHECKING

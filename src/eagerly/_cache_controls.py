@@ -1,4 +1,4 @@
-"""`CacheControls`: what people ask a task about its cache, and tell it. The calls themselves are no business of this."""
+"""`CacheControls`: what people ask a task about its cache, and tell it. Calls themselves are no business of this."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ``cache*`` options of `task`: checked once, when a task is declared. Nothing here opens a store or makes a key."""
+"""The ``cache*`` options of `task`: checked once, when a task is declared. Nothing here opens a store."""
 
 from __future__ import annotations
 
@@ -12,7 +12,17 @@ from eagerly._options import nearest
 from eagerly.cache._protocol import CacheStore
 from eagerly.errors import OptionTypeError, OptionValueError
 
-__all__ = ["CACHE_OPTIONS", "MODES", "CacheHash", "CacheMode", "CacheOptions", "StoreSpec", "absolute", "cache_options", "store_spec"]
+__all__ = [
+    "CACHE_OPTIONS",
+    "MODES",
+    "CacheHash",
+    "CacheMode",
+    "CacheOptions",
+    "StoreSpec",
+    "absolute",
+    "cache_options",
+    "store_spec",
+]
 
 CacheMode: TypeAlias = Literal["on", "off", "read", "refresh"]
 CacheHash: TypeAlias = Callable[[Callable[..., Any], dict[str, Any]], str]
@@ -76,7 +86,9 @@ def cache_options(options: Mapping[str, Any], signature: inspect.Signature) -> C
     return None
 
 
-def store_spec(option: str, value: object, otherwise: str = "leave it out for that of the settings") -> str | CacheStore:
+def store_spec(
+    option: str, value: object, otherwise: str = "leave it out for that of the settings"
+) -> str | CacheStore:
     """A path or URL as a string, the path made absolute here and now; or the store itself.
 
     Raises:
@@ -114,13 +126,17 @@ def _store(cache: object, store: object) -> str | CacheStore | None:
 
 def _hash(value: Any) -> CacheHash | None:
     if value is not None and not callable(value):
-        raise OptionTypeError(f"task(cache_hash=...) takes a function of (func, inputs) that returns a str, not {value!r}")
+        raise OptionTypeError(
+            f"task(cache_hash=...) takes a function of (func, inputs) that returns a str, not {value!r}"
+        )
     return value  # type: ignore[no-any-return]  # its parameters show when it is called
 
 
 def _version(value: object) -> str | None:
     if value is not None and not isinstance(value, str):
-        raise OptionTypeError(f"task(cache_version=...) takes a string, not {value!r}; write cache_version={str(value)!r}")
+        raise OptionTypeError(
+            f"task(cache_version=...) takes a string, not {value!r}; write cache_version={str(value)!r}"
+        )
     return value
 
 
@@ -144,6 +160,4 @@ def _refuse_beside_hash(options: CacheOptions) -> None:
         return
     for name, value in (("cache_version", options.version), ("cache_ignore", tuple(options.ignore) or None)):
         if value is not None:
-            raise OptionValueError(
-                f"task({name}={value!r}) has no effect beside cache_hash, which makes the whole key; let cache_hash see to it"
-            )
+            raise OptionValueError(f"task({name}={value!r}) has no effect beside cache_hash, which makes the whole key")

@@ -84,7 +84,7 @@ class TaskContext(TaskMetadata):
 
     @property
     def cache_store(self) -> CacheStore | None:
-        """Where the results of cached tasks that the body calls go, or None."""
+        """Where cached tasks that the body calls keep their results, or None."""
         return self._session.cache_store
 
     @property
@@ -120,8 +120,7 @@ class TaskContext(TaskMetadata):
         """The datasets that the body has loaded so far, for the manifests of those that it saves."""
         if self._stored is not None:
             return self._stored.sources
-        sources: list[dict[str, Any]] = vars(self).setdefault("_sources", [])
-        return sources
+        return vars(self).setdefault("_sources", [])  # type: ignore[no-any-return]  # of sources
 
     @property
     def reporter(self) -> Reporter:

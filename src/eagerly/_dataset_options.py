@@ -58,7 +58,7 @@ def dataset_options(options: Mapping[str, Any], signature: inspect.Signature) ->
 
 
 def dataset_spec(option: str, value: object) -> Any:
-    """A path or URL as a string, the path made absolute here and now; or the store itself.
+    """A path or URL as a string, a path made absolute here and now; or the store.
 
     Raises:
         OptionTypeError, OptionValueError: It is neither, or empty.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from eagerly._dataset_options import DatasetOptions
 from eagerly._scope import OUTSIDE
 from eagerly._steps import Access, Plan
-from eagerly._stores import dataset_store
+from eagerly._stores import code_digest, dataset_store
 from eagerly.errors import DatasetError, DatasetKeyError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 
-def prepare_dataset(call: TaskContext, stored: StoredCall) -> Plan[None]:
+def prepare_dataset(call: TaskContext, stored: StoredCall) -> None:
     """Before the function runs: the key is rendered and claimed, so that nothing is computed in vain.
 
     Raises:
@@ -45,12 +45,10 @@ def prepare_dataset(call: TaskContext, stored: StoredCall) -> Plan[None]:
     key = options.key.render(call.inputs, call.map_index)
     claim_dataset(call, store, key)
     stored.dataset = store, key
-    return
-    yield  # a plan, though this one has nothing to wait for
 
 
 def ensure_dataset(call: TaskContext, value: Any) -> Plan[None]:
-    """After a hit in the cache: when the call returns, its dataset is there, if need be written from the cached value."""
+    """After a hit in the cache: when the call returns its dataset is there, if need be written from the value."""
     declaration = call._task.declaration
     if declaration.dataset is None or declaration.is_generator:
         return
@@ -185,9 +183,7 @@ def provenance(call: TaskContext | None, session: SessionContext | None = None) 
     }
     if call.session_id is not None:
         origin["session"] = str(call.session_id)
-    keys = call._task.declaration.keys
-    if keys is not None and keys.code is not None:
-        origin["code"] = keys.code.digest
+    origin["code"] = code_digest(call._task.declaration)
     return origin
 
 

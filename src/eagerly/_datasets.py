@@ -40,8 +40,8 @@ def save_dataset(
     where it comes from.
 
     Args:
-        key: A relative path with ``/``, for example ``"reports/monday.csv"``. In a task, ``{param}`` stands for an argument
-            of the current call.
+        key: A relative path with ``/``, for example ``"reports/monday.csv"``. In a task, ``{param}`` stands for an
+            argument of the current call.
         value: What to save.
         format: The name of a format. Default: what the extension of the key and the value suggest.
         store: Where: a path, a URL or a `DatasetStore`. Default: that of the session.

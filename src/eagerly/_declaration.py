@@ -39,8 +39,8 @@ NOT_ON_STREAMS: Final = {
 
 
 class Declaration:
-    """A function and what `task` was told about it. Fixed in `__init__`, but for the driver that the kinds of task add
-    and the note that `_escape` has warned.
+    """A function and what `task` was told about it. Fixed in `__init__`, but for the driver that the kinds of task add,
+    the version of the code, and the note that `_escape` has warned.
 
     Args:
         func: The user's callable, or a `classmethod` or `staticmethod` object around it.
@@ -54,6 +54,7 @@ class Declaration:
         "bind",
         "caching",
         "check",
+        "code",
         "dataset",
         "description",
         "driver",
@@ -111,7 +112,8 @@ class Declaration:
         self.caching = cache_options(options, self.signature)
         self.dataset = dataset_options(options, self.signature)
         self.stored = self.caching is not None or self.dataset is not None
-        self.keys: Any = None  # filled in by the first cached call, which looks at the code
+        self.code: Any = None  # filled in, as the next, by the first call that looks at it
+        self.keys: Any = None
         self.tags = tags_from("task(tags=...)", given["tags"])
         self.wrap_errors = _optional_bool("task(wrap_errors=...)", given["wrap_errors"])
 

@@ -10,6 +10,7 @@ from typing import Any, Never, NoReturn
 from eagerly._cache_options import MODES, CacheMode, StoreSpec, absolute, store_spec
 from eagerly._clock import SYSTEM_CLOCK, Clock
 from eagerly._dataset_options import DatasetSpec, dataset_spec
+from eagerly._declaration import only_given
 from eagerly._needs_call import needs_call
 from eagerly._options import nearest, refuse_unknown
 from eagerly._scope import OUTSIDE, SessionContext, here, open_session, without_closed
@@ -160,8 +161,8 @@ def session(
     those of the outer one.
 
     Args:
-        cache_store: Where the results of cached tasks go: a path, a URL or a `CacheStore`. None: nowhere, which switches
-            caching off. Default: that of the session around, else what the settings say.
+        cache_store: Where the results of cached tasks go: a path, a URL or a `CacheStore`. None: nowhere, which
+            switches caching off. Default: that of the session around, else what the settings say.
         cache_mode: ``"on"``; ``"off"``: tasks run as if they were not cached; ``"read"``: nothing is stored;
             ``"refresh"``: nothing is looked up, results are stored anew.
         dataset_store: Where datasets are saved: a path, a URL or a `DatasetStore`. None: tasks save none.
@@ -206,13 +207,11 @@ def session(
         raise OptionTypeError(f"session(clock=...) takes a Clock, not {clock!r}; {_clock_hint(clock)}")
     if name is not None and not isinstance(name, str):
         raise OptionTypeError(f"session(name=...) takes a string, not {name!r}")
-    stores: dict[str, Any] = {}
-    if cache_store is not UNSET:
-        stores["cache_store"] = _place(store_spec, "cache_store", cache_store)
-    if cache_mode is not UNSET:
-        stores["cache_mode"] = _mode(cache_mode)
-    if dataset_store is not UNSET:
-        stores["dataset_store"] = _place(dataset_spec, "dataset_store", dataset_store)
+    stores = only_given(
+        cache_store=_place(store_spec, "cache_store", cache_store),
+        cache_mode=_mode(cache_mode),
+        dataset_store=_place(dataset_spec, "dataset_store", dataset_store),
+    )
     return Session(stores, plugins, settings, clock, name)
 
 
@@ -231,11 +230,11 @@ def _refuse_positional(value: object) -> NoReturn:
 
 
 def _place(check: Callable[[str, object], Any], name: str, value: object) -> Any:
-    return None if value is None else check(f"session({name}=...)", value)
+    return value if value is None or value is UNSET else check(f"session({name}=...)", value)
 
 
 def _mode(value: object) -> object:
-    if value not in MODES:
+    if value is not UNSET and value not in MODES:
         modes = ", ".join(map(repr, MODES))
         near = nearest(value, MODES) if isinstance(value, str) else None
         hint = f"; did you mean {near!r}?" if near else ""

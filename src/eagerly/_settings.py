@@ -117,8 +117,8 @@ class Settings:
         strict_hooks: Raise what a hook raises instead of logging it; for tests. Default: False.
         discover_plugins: Load the plugins that installed distributions declare in the entry-point group
             ``eagerly.plugins``. Default: True.
-        cache_store: Path or URL of the cache. In pyproject.toml, a relative path starts at that file's folder, elsewhere
-            at the working directory. Default: ``.eagerly/cache``.
+        cache_store: Path or URL of the cache. In pyproject.toml, a relative path starts at that file's folder,
+            elsewhere at the working directory. Default: ``.eagerly/cache``.
         cache_mode: ``"on"``; ``"off"``: tasks run as if they were not cached; ``"read"``: nothing is stored;
             ``"refresh"``: nothing is looked up, results are stored anew. Default: ``"on"``.
         cache_signing_key: Signs what goes into caches on other machines, which are not believed without. A secret of 16

@@ -6,26 +6,23 @@ call or repeat it: trouble with it is a miss, a warning once per store, and a ho
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
-import functools
-import threading
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from eagerly._dataset_saving import ensure_dataset, prepare_dataset, save_result
+from eagerly._dataset_saving import save_result
 from eagerly._scope import OUTSIDE
 from eagerly._settings import resolve_settings
-from eagerly._steps import Access, Pause, Plan, Until
+from eagerly._steps import Access, Plan
 from eagerly._stores import cache_client, key_maker, replay_frames
 from eagerly._threads import Job, start_on_helper
 from eagerly._warnings import warn
-from eagerly.cache._flight import Flight, Outcome, leads_to
+from eagerly.cache._flight import Flight, Outcome
 from eagerly.cache._protocol import MISSING
 from eagerly.errors import CacheError, CacheRecursionError, EagerlyWarning
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from eagerly._cache_options import CacheOptions
+    from eagerly._cache_options import CacheMode
     from eagerly._context import TaskContext
     from eagerly._declaration import Declaration
     from eagerly._scope import SessionContext
@@ -33,15 +30,7 @@ if TYPE_CHECKING:
     from eagerly.cache._key import CallKey, KeyMaker
     from eagerly.datasets._store import DatasetStore
 
-__all__ = ["Found", "StoredCall", "cache_of", "expires_at", "keep", "keys_of", "look_up", "report"]
-
-POLL: Final = (0.001, 0.05)
-"""Seconds between two questions whether another process is done: at first, and at most."""
-
-PATIENCE: Final = 0.5
-"""Seconds that a call which keeps others waiting waits itself, when somebody waits for what it holds."""
-
-_SMALL: Final = frozenset({int, float, bool, type(None), complex})
+__all__ = ["Found", "StoredCall", "cache_of", "expires_at", "find", "keep", "keys_of", "report"]
 
 
 class Found(NamedTuple):
@@ -56,6 +45,7 @@ class StoredCall:
     Attributes:
         client: The cache, or None where nothing is cached.
         key: The key of the call in it.
+        looked: Whether the cache has been looked into, in vain.
         mode: ``"on"``, ``"read"`` or ``"refresh"``.
         flight: The computation that this call carries out for everybody, or None.
         recording: The items of a stream so far; None if they are not kept.
@@ -64,13 +54,16 @@ class StoredCall:
         sources: The datasets that the body has loaded.
     """
 
-    __slots__ = ("client", "dataset", "flight", "is_async", "key", "mode", "recording", "sources", "writer")
+    __slots__ = ("client", "dataset", "flight", "is_async", "key", "looked", "mode", "recording", "sources", "writer")
 
-    def __init__(self, is_async: bool) -> None:
+    def __init__(
+        self, is_async: bool, client: CacheClient | None = None, key: CallKey | None = None, mode: CacheMode = "on"
+    ) -> None:
         self.is_async = is_async
-        self.client: CacheClient | None = None
-        self.key: CallKey | None = None
-        self.mode = "on"
+        self.client = client
+        self.key = key
+        self.mode = mode
+        self.looked = False
         self.flight: Flight | None = None
         self.recording: Any = None
         self.dataset: tuple[DatasetStore, str] | None = None
@@ -120,56 +113,8 @@ def keys_of(declaration: Declaration) -> KeyMaker:
     return declaration.keys  # type: ignore[no-any-return]  # a KeyMaker
 
 
-# Before the function runs
-
-
-def look_up(call: TaskContext) -> Plan[Found | None]:
-    """What is stored for this call, or None if the function has to run.
-
-    Raises:
-        TypeError: The arguments are wrong.
-        UnkeyableArgument: One of them cannot be part of a key.
-        CacheRecursionError: The result is being computed by a call that this one was made on behalf of.
-        DatasetKeyError: The result could not be saved, as another call has saved its own there.
-        Exception: What another call has raised that computed the same.
-    """
-    declaration = call._task.declaration
-    stored = call._stored = StoredCall(declaration.is_async)
-    if declaration.caching is not None:
-        found = yield from _look_in_cache(call, stored, declaration.caching)
-        if found is not None:
-            return found
-    if declaration.dataset is not None:
-        yield from prepare_dataset(call, stored)
-    return None
-
-
-def _look_in_cache(call: TaskContext, stored: StoredCall, options: CacheOptions) -> Plan[Found | None]:
-    declaration, session = call._task.declaration, call._session
-    mode = options.mode or session.cache_mode
-    if mode == "off":
-        return None
-    client = cache_of(declaration, session)
-    if client is None:
-        return None
-    inputs = call.inputs
-    # To encode a large argument takes time, and so does the first look at the code of the task.
-    quick = declaration.keys is not None and all(type(value) in _SMALL for value in inputs.values())
-    key = yield Access(lambda: keys_of(declaration).key(inputs), blocking=not quick)
-    stored.client, stored.key, stored.mode = client, key, mode
-    if mode != "refresh":
-        found = yield from _find(call, client, key)
-        if found is None and mode == "on" and not declaration.is_generator:
-            found = yield from _lead_or_follow(call, stored, client, key)
-        if found is not None:
-            yield from ensure_dataset(call, found.value)
-            call.hit(key.text, None if declaration.is_generator else found.value)
-            return found
-    call.miss(key.text)
-    return None
-
-
-def _find(call: TaskContext, client: CacheClient, key: CallKey) -> Plan[Found | None]:
+def find(call: TaskContext, client: CacheClient, key: CallKey) -> Plan[Found | None]:
+    """What the cache holds for a call; None if that is nothing, or cannot be read."""
     now = call.clock.time()
     try:
         if call._task.declaration.is_generator:
@@ -182,112 +127,6 @@ def _find(call: TaskContext, client: CacheClient, key: CallKey) -> Plan[Found | 
         report(call, client, key, error)
         return None
     return None if value is MISSING else Found(value)
-
-
-def _lead_or_follow(
-    call: TaskContext, stored: StoredCall, client: CacheClient, key: CallKey
-) -> Plan[Found | None]:
-    """Become the one call that computes this key, or wait for the one that does."""
-    above = _flights_above(call)
-    while True:
-        flight = Flight(key.digest, client.flights)
-        leader = client.flights.setdefault(key.digest, flight)
-        if leader is flight:
-            stored.flight = flight
-            return (yield from _agree_with_other_processes(call, stored, client, key, above))
-        if any(leader is each for each in above):
-            raise CacheRecursionError(
-                f"task {call.name!r} was called, with the same arguments, by what it calls itself: its result depends "
-                "on itself. Leave caching off, or pass what differs as an argument"
-            )
-        if leader.thread == threading.get_ident() and not stored.is_async:
-            return None  # to wait here would be to wait for oneself
-        for each in above:
-            each.waits_for.append(leader)
-        try:
-            if above and leads_to(leader, above):
-                return None  # each would wait for the other
-            yield Until(leader.when_landed)
-        finally:
-            for each in above:
-                each.waits_for.remove(leader)
-        outcome = leader.outcome
-        assert outcome is not None
-        if outcome.kind == "failed":
-            call.miss(key.text)
-            call.start()
-            call.fail_for_good(outcome.value)
-            raise outcome.value
-        found = yield from _take_over(call, client, key, outcome)
-        if found is not None:
-            return found
-
-
-def _take_over(call: TaskContext, client: CacheClient, key: CallKey, outcome: Outcome) -> Plan[Found | None]:
-    if outcome.kind == "stored":
-        return (yield from _find(call, client, key))
-    if outcome.kind == "packed":
-        now = call.clock.time()
-        value = yield Access(lambda: client.unpack(key.digest, outcome.value, now))
-        return None if value is MISSING else Found(value)
-    return None
-
-
-def _agree_with_other_processes(
-    call: TaskContext, stored: StoredCall, client: CacheClient, key: CallKey, above: list[Flight]
-) -> Plan[Found | None]:
-    """Become the one process that computes this key, or find what another has computed."""
-    flight = stored.flight
-    assert flight is not None
-    now = call.clock.time()
-    delay, longest = POLL
-    held = [each.key for each in above if each.lock is not None]
-    mark, patience = None, PATIENCE
-    locks = client.locks
-    try:
-        while True:
-            claim = yield Access(lambda: client.claim(key.digest, now), client.blocking)
-            if claim.value is not MISSING:
-                found = Found(claim.value)
-                flight.land(Outcome("stored"))
-                return found
-            if claim.granted:
-                flight.lock = claim.lock
-                if claim.error is not None:
-                    report(call, client, key, claim.error)
-                return None
-            assert locks is not None  # or it would have been granted
-            if held and mark is None:
-                mark = yield Access(functools.partial(locks.mark_waiting, key.digest), client.blocking)
-            yield Pause(delay)
-            # Who waits and keeps others waiting gives way, as they may be waiting for each other.
-            if held and (yield Access(functools.partial(_any, locks.is_waited_for, held), client.blocking)):
-                patience -= delay
-                if patience <= 0:
-                    return None
-            delay = min(2 * delay, longest)
-    except Exception as error:
-        report(call, client, key, error)
-        return None
-    finally:
-        if mark is not None:
-            assert locks is not None
-            locks.unmark_waiting(mark)
-
-
-def _any(question: Callable[[bytes], bool], keys: list[bytes]) -> bool:
-    return any(map(question, keys))
-
-
-def _flights_above(call: TaskContext) -> list[Flight]:
-    """The computations on whose behalf this call is made, from the inside out."""
-    flights: list[Flight] = []
-    outer = call.parent
-    while outer is not None:
-        if outer._stored is not None and outer._stored.flight is not None:
-            flights.append(outer._stored.flight)
-        outer = outer.parent
-    return flights
 
 
 # After it has returned
@@ -322,7 +161,9 @@ def _publish(call: TaskContext, stored: StoredCall, client: CacheClient, result:
             outcome = Outcome("stored")
         finally:
             if flight is not None:
-                flight.land(outcome if parts is None or outcome.kind == "stored" else Outcome("packed", b"".join(parts)))
+                flight.land(
+                    outcome if parts is None or outcome.kind == "stored" else Outcome("packed", b"".join(parts))
+                )
                 flight.release()
 
     try:
@@ -344,11 +185,9 @@ def report(call: TaskContext, client: CacheClient, key: CallKey, error: Exceptio
     sort = f"{type(error).__name__}" if isinstance(error, CacheError) else call._task.declaration.qualified_name
     if sort not in client.warned:
         client.warned.add(sort)
-        try:
+        with contextlib.suppress(EagerlyWarning):  # warnings may be errors, but what a cache does never fails a call
             warn(
                 f"the cache failed for task {call._task.declaration.name!r}, which goes on without it: "
                 f"{type(error).__name__}: {error}"
             )
-        except EagerlyWarning:  # warnings are errors here, but what a cache does never fails a call
-            pass
     call.cache_failed(key.text, error)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from eagerly.cache._recording import Recording
     from eagerly.datasets._store import DatasetStore
 
-__all__ = ["cache_client", "dataset_store", "explain", "key_maker", "new_recording", "replay_frames"]
+__all__ = ["cache_client", "code_digest", "dataset_store", "explain", "key_maker", "new_recording", "replay_frames"]
 
 
 def cache_client(spec: str | CacheStore, signing_key: str | None) -> CacheClient:
@@ -36,6 +36,15 @@ def key_maker(declaration: Declaration) -> KeyMaker:
     assert declaration.caching is not None
     parameters = tuple(declaration.signature.parameters)
     return KeyMaker(declaration.func, declaration.module, declaration.qualname, parameters, declaration.caching)
+
+
+def code_digest(declaration: Declaration) -> str:
+    """The version of a task's code, for those who keep what it has made. Made once and kept."""
+    if declaration.code is None:
+        from eagerly.cache._code import code_version
+
+        declaration.code = code_version(declaration.func).digest
+    return declaration.code  # type: ignore[no-any-return]  # a str
 
 
 def explain(client: CacheClient | None, keys: KeyMaker, key: CallKey, now: float, reason: str) -> Explanation:

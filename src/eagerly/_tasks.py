@@ -13,9 +13,10 @@ from eagerly._context import TaskContext
 from eagerly._deadline import run_async, run_sync
 from eagerly._declaration import Declaration
 from eagerly._escape import ESCAPING, warn_escaped
+from eagerly._look_up import look_up, recall
 from eagerly._scope import here
 from eagerly._steps import carry_out, carry_out_async
-from eagerly._stored import StoredCall, keep, look_up
+from eagerly._stored import StoredCall, keep
 from eagerly._stored_stream import exhausted, passing, steered, stream_keeper
 from eagerly._task import P, R, Task
 
@@ -40,7 +41,7 @@ class SyncTask(Task[P, R]):
         call = TaskContext(self, args, kwargs)
         func, declaration = self.func, self.declaration
         timeout = declaration.timeout
-        if (stored := declaration.stored) and (found := carry_out(look_up(call))) is not None:
+        if (stored := declaration.stored) and (found := recall(call) or carry_out(look_up(call))) is not None:
             return found.value  # type: ignore[no-any-return]  # it gives Any
         call.start()
         try:
@@ -178,7 +179,7 @@ class AsyncTaskStream(Task[P, R]):
 async def _run_async_task(call: TaskContext, func: Any, args: Any, kwargs: Any) -> Any:
     declaration = call._task.declaration
     timeout = declaration.timeout
-    if (stored := declaration.stored) and (found := await carry_out_async(look_up(call))) is not None:
+    if (stored := declaration.stored) and (found := recall(call) or await carry_out_async(look_up(call))) is not None:
         return found.value
     call.start()
     try:
@@ -209,7 +210,9 @@ async def _run_async_task(call: TaskContext, func: Any, args: Any, kwargs: Any) 
         raise
 
 
-def _run_stream(call: TaskContext, func: Any, args: Any, kwargs: Any) -> Generator[Any, Any, Any]:
+def _run_stream(  # noqa: C901 - one loop, read from top to bottom
+    call: TaskContext, func: Any, args: Any, kwargs: Any
+) -> Generator[Any, Any, Any]:
     scope: Any = call
     advance: Any = None
     value: Any = None

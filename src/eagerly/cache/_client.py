@@ -146,9 +146,7 @@ class CacheClient:
         """
         return self._envelopes.pack(key, value, expires=expires, meta=meta)
 
-    def pack_frames(
-        self, key: bytes, frames: Sequence[Buffer], *, expires: float | None, meta: bytes
-    ) -> list[Buffer]:
+    def pack_frames(self, key: bytes, frames: Sequence[Buffer], *, expires: float | None, meta: bytes) -> list[Buffer]:
         """The bytes to store for the recorded items of a stream."""
         return self._envelopes.pack_frames(key, frames, expires=expires, meta=meta)
 
@@ -202,7 +200,7 @@ class CacheClient:
     def _check_trust(self) -> None:
         if not self._believed:
             raise UntrustedEntryError(
-                f"{self.store!r} may be written by others, so nothing of it is unpickled; give it a signing_key or safe=True"
+                f"{self.store!r} may be written by others, so nothing of it is unpickled; give it a signing_key"
             )
 
 

@@ -117,7 +117,8 @@ def _verdict(
 
 
 def _entries(client: CacheClient, tag: str) -> list[StoredEntry]:
-    return list(itertools.islice(client.store.entries(tag), LOOKED_AT)) if isinstance(client.store, ListsEntries) else []
+    store = client.store
+    return list(itertools.islice(store.entries(tag), LOOKED_AT)) if isinstance(store, ListsEntries) else []
 
 
 def _descriptions(client: CacheClient, entries: list[StoredEntry]) -> Iterator[Mapping[str, Any]]:
@@ -132,14 +133,16 @@ def _descriptions(client: CacheClient, entries: list[StoredEntry]) -> Iterator[M
 
 
 def _differences(keys: KeyMaker, key: CallKey, about: Mapping[str, Any]) -> list[Difference]:
-    found: list[Difference] = []
     was: dict[str, str] = about.get("arguments") or {}
     now_is = {name: sha256(data).hexdigest()[:16] for name, data in key.arguments}
-    for name in {**now_is, **was}:
-        if was.get(name) != now_is.get(name):
-            found.append(Difference("argument", name, f"argument {name!r} has another value"))
-    if about.get("python") != PYTHON:
-        found.append(Difference("python", PYTHON, f"it was stored by Python {about.get('python')}, and this is {PYTHON}"))
+    found = [
+        Difference("argument", name, f"argument {name!r} has another value")
+        for name in {**now_is, **was}
+        if was.get(name) != now_is.get(name)
+    ]
+    python = about.get("python")
+    if python != PYTHON:
+        found.append(Difference("python", PYTHON, f"it was stored by Python {python}, and this is {PYTHON}"))
     version = keys.version
     if about.get("version") != version:
         found.append(Difference("version", "", f"cache_version was {about.get('version')!r}, and is {version!r}"))

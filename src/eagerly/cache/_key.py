@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Mapping
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from eagerly.cache._code import CodeVersion, code_version
 from eagerly.cache._encode import encode_arguments
@@ -26,18 +26,25 @@ SCHEMA: Final = "eagerly cache key 1"
 PYTHON: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
-class CallKey(NamedTuple):
+class CallKey:
     """The key of one call.
 
     Attributes:
         digest: 20 bytes, under which stores know it.
-        text: What people see: the digest in hexadecimal, or what ``cache_hash`` returned.
         arguments: Each argument by name, encoded; none where ``cache_hash`` made the key.
     """
 
-    digest: bytes
-    text: str
-    arguments: list[tuple[str, bytes]]
+    __slots__ = ("_text", "arguments", "digest")
+
+    def __init__(self, digest: bytes, arguments: list[tuple[str, bytes]], text: str | None = None) -> None:
+        self.digest = digest
+        self.arguments = arguments
+        self._text = text
+
+    @property
+    def text(self) -> str:
+        """What people see: the digest in hexadecimal, or what ``cache_hash`` returned."""
+        return self.digest.hex() if self._text is None else self._text
 
 
 class KeyMaker:
@@ -89,8 +96,8 @@ class KeyMaker:
         if self._hash is not None:
             return self._hashed(inputs)
         arguments = encode_arguments(inputs, self._ignore)
-        digest = sha256(self._prefix + b"".join([encoded for _, encoded in arguments])).digest()[:20]
-        return CallKey(digest, digest.hex(), arguments)
+        digest = sha256(self._prefix + b"".join([encoded for _, encoded in arguments])).digest()
+        return CallKey(digest[:20], arguments)
 
     def describe(self, key: CallKey) -> bytes:
         """What is stored with a result to tell later why it was not found again: digests, never values."""
@@ -109,7 +116,7 @@ class KeyMaker:
             raise UnkeyableArgument(
                 f"cache_hash of {self.tag} must return a str, and returned {text!r}", path="cache_hash"
             )
-        return CallKey(sha256(_framed(SCHEMA, "cache_hash", text)).digest()[:20], text, [])
+        return CallKey(sha256(_framed(SCHEMA, "cache_hash", text)).digest()[:20], [], text)
 
 
 def read_description(meta: bytes) -> Mapping[str, Any]:

@@ -1,6 +1,6 @@
 """What a cache store is: a mapping from bytes to bytes that forgets. What the bytes mean is not its business.
 
-A store never sees a value, and never unpickles anything. Values become bytes in `_envelope`; when, is decided elsewhere.
+A store never sees a value, and never unpickles anything. Values become bytes in `_envelope`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,240 @@
+"""Before a cached function runs: is its result there, and if not, who computes it? One call does, and others wait.
+
+Threads and event loops of this process meet in a `Flight`; processes meet in the locks of the store. Plans for both
+colours (see `_steps`); nothing here calls the task's function.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+from eagerly._dataset_saving import ensure_dataset, prepare_dataset
+from eagerly._steps import Access, Pause, Plan, Until
+from eagerly._stored import Found, StoredCall, cache_of, find, keys_of, report
+from eagerly.cache._flight import Flight, Outcome, leads_to
+from eagerly.cache._protocol import MISSING
+from eagerly.errors import CacheRecursionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from eagerly._cache_options import CacheOptions
+    from eagerly._context import TaskContext
+    from eagerly.cache._client import CacheClient
+    from eagerly.cache._key import CallKey
+
+__all__ = ["look_up", "recall"]
+
+POLL: Final = (0.001, 0.05)
+"""Seconds between two questions whether another process is done: at first, and at most."""
+
+PATIENCE: Final = 0.5
+"""Seconds that a call which keeps others waiting waits itself, when somebody waits for what it holds."""
+
+_SMALL: Final = frozenset({int, float, bool, type(None), complex})
+_SHORT: Final = 10_000
+
+
+def recall(call: TaskContext) -> Found | None:
+    """What is stored for this call, or None if that takes more than one look: `look_up` does the rest.
+
+    A shortcut for hits: what an event loop must not wait for, and every rare case, is left to the plan.
+    """
+    declaration, session = call._task.declaration, call._session
+    options = declaration.caching
+    if options is None or declaration.keys is None or declaration.dataset is not None or declaration.is_generator:
+        return None
+    if (options.mode or session.cache_mode) != "on" or (client := cache_of(declaration, session)) is None:
+        return None
+    inputs = call.inputs
+    if not _all_small(inputs):
+        return None
+    key = declaration.keys.key(inputs)
+    now = call.clock.time()
+    value = client.recall(key.digest, now)
+    if value is MISSING:
+        stored = call._stored = StoredCall(declaration.is_async, client, key)
+        if declaration.is_async and client.blocking:
+            return None
+        try:
+            value = client.fetch(key.digest, now)
+        except Exception:  # the plan will meet it too, and report it
+            return None
+        if value is MISSING:
+            stored.looked = True
+            return None
+    if session.hooks.on_cache_hit is None:
+        call.ended = True
+    else:
+        call.hit(key.text, value)
+    return Found(value)
+
+
+def look_up(call: TaskContext) -> Plan[Found | None]:
+    """What is stored for this call, or None if the function has to run.
+
+    Raises:
+        TypeError: The arguments are wrong.
+        UnkeyableArgument: One of them cannot be part of a key.
+        CacheRecursionError: The result is being computed by a call that this one was made on behalf of.
+        DatasetKeyError: The result could not be saved, as another call has saved its own there.
+        Exception: What another call has raised that computed the same.
+    """
+    declaration = call._task.declaration
+    stored = call._stored
+    if stored is None:
+        stored = call._stored = StoredCall(declaration.is_async)
+    try:
+        if declaration.caching is not None:
+            found = yield from _look_in_cache(call, stored, declaration.caching)
+            if found is not None:
+                return found
+        if declaration.dataset is not None:
+            prepare_dataset(call, stored)
+    except BaseException as error:
+        stored.give_up(error)
+        raise
+    return None
+
+
+def _look_in_cache(call: TaskContext, stored: StoredCall, options: CacheOptions) -> Plan[Found | None]:
+    declaration, session = call._task.declaration, call._session
+    if stored.key is None:
+        mode = options.mode or session.cache_mode
+        client = None if mode == "off" else cache_of(declaration, session)
+        if client is None:
+            return None
+        inputs = call.inputs
+        # To encode a large argument takes time, and so does the first look at the code of the task.
+        quick = declaration.keys is not None and _all_small(inputs)
+        stored.key = yield Access(lambda: keys_of(declaration).key(inputs), blocking=not quick)
+        stored.client, stored.mode = client, mode
+    client, key = stored.client, stored.key
+    assert client is not None
+    assert key is not None
+    if stored.mode != "refresh":
+        found = None if stored.looked else (yield from find(call, client, key))
+        if found is None and stored.mode == "on" and not declaration.is_generator:
+            found = yield from _lead_or_follow(call, stored, client, key)
+        if found is not None:
+            if declaration.dataset is not None:
+                yield from ensure_dataset(call, found.value)
+            call.hit(key.text, None if declaration.is_generator else found.value)
+            return found
+    call.miss(key.text)
+    return None
+
+
+def _all_small(inputs: dict[str, Any]) -> bool:
+    """Whether the arguments are so small that an event loop can afford to encode them."""
+    for value in inputs.values():
+        kind = type(value)
+        if kind not in _SMALL and not (kind is str and len(value) < _SHORT):
+            return False
+    return True
+
+
+def _lead_or_follow(call: TaskContext, stored: StoredCall, client: CacheClient, key: CallKey) -> Plan[Found | None]:
+    """Become the one call that computes this key, or wait for the one that does."""
+    above = _flights_above(call)
+    while True:
+        flight = Flight(key.digest, client.flights)
+        leader = client.flights.setdefault(key.digest, flight)
+        if leader is flight:
+            stored.flight = flight
+            return (yield from _agree_with_other_processes(call, stored, client, key, above))
+        if any(leader is each for each in above):
+            raise CacheRecursionError(
+                f"task {call.name!r} was called, with the same arguments, by what it calls itself: its result depends "
+                "on itself. Leave caching off, or pass what differs as an argument"
+            )
+        if leader.thread == threading.get_ident() and not stored.is_async:
+            return None  # to wait here would be to wait for oneself
+        for each in above:
+            each.waits_for.append(leader)
+        try:
+            if above and leads_to(leader, above):
+                return None  # each would wait for the other
+            yield Until(leader.when_landed)
+        finally:
+            for each in above:
+                each.waits_for.remove(leader)
+        outcome = leader.outcome
+        assert outcome is not None
+        if outcome.kind == "failed":
+            call.miss(key.text)
+            call.start()
+            call.fail_for_good(outcome.value)
+            raise outcome.value
+        found = yield from _take_over(call, client, key, outcome)
+        if found is not None:
+            return found
+
+
+def _take_over(call: TaskContext, client: CacheClient, key: CallKey, outcome: Outcome) -> Plan[Found | None]:
+    if outcome.kind == "stored":
+        return (yield from find(call, client, key))
+    if outcome.kind == "packed":
+        now = call.clock.time()
+        value = yield Access(lambda: client.unpack(key.digest, outcome.value, now))
+        return None if value is MISSING else Found(value)
+    return None
+
+
+def _agree_with_other_processes(
+    call: TaskContext, stored: StoredCall, client: CacheClient, key: CallKey, above: list[Flight]
+) -> Plan[Found | None]:
+    """Become the one process that computes this key, or find what another has computed."""
+    flight = stored.flight
+    assert flight is not None
+    now = call.clock.time()
+    delay, longest = POLL
+    held = [each.key for each in above if each.lock is not None]
+    mark, patience = None, PATIENCE
+    locks = client.locks
+    try:
+        while True:
+            claim = yield Access(lambda: client.claim(key.digest, now), client.blocking)
+            if claim.value is not MISSING:
+                found = Found(claim.value)
+                flight.land(Outcome("stored"))
+                return found
+            if claim.granted:
+                flight.lock = claim.lock
+                if claim.error is not None:
+                    report(call, client, key, claim.error)
+                return None
+            assert locks is not None  # or it would have been granted
+            if held and mark is None:
+                mark = yield Access(functools.partial(locks.mark_waiting, key.digest), client.blocking)
+            yield Pause(delay)
+            # Whoever waits and keeps others waiting gives way, as they may be waiting for each other.
+            if held and (yield Access(functools.partial(_any, locks.is_waited_for, held), client.blocking)):
+                patience -= delay
+                if patience <= 0:
+                    return None
+            delay = min(2 * delay, longest)
+    except Exception as error:
+        report(call, client, key, error)
+        return None
+    finally:
+        if mark is not None:
+            assert locks is not None
+            locks.unmark_waiting(mark)
+
+
+def _any(question: Callable[[bytes], bool], keys: list[bytes]) -> bool:
+    return any(map(question, keys))
+
+
+def _flights_above(call: TaskContext) -> list[Flight]:
+    """The computations on whose behalf this call is made, from the inside out."""
+    flights: list[Flight] = []
+    outer = call.parent
+    while outer is not None:
+        if outer._stored is not None and outer._stored.flight is not None:
+            flights.append(outer._stored.flight)
+        outer = outer.parent
+    return flights
