@@ -77,13 +77,15 @@ class CsvFormat(Format):
             self._save_pandas(value, file, options)
         elif is_exactly(value, "polars.DataFrame"):
             given = self._for_library(options, "polars", parameters(value.write_csv, "file"))
-            with writing(self.name, value):
-                value.write_csv(Sink(file), **given)
+            sink = Sink(file)
+            with writing(self.name, value, sink):
+                value.write_csv(sink, **given)
         else:
             check_options(self.name, options, ("delimiter",))
             library = load_library("pyarrow.csv", f"a pyarrow.Table as {self.name}")
-            with writing(self.name, value):
-                library.write_csv(value, Sink(file), library.WriteOptions(delimiter=self._delimiter_of(options)))
+            sink = Sink(file)
+            with writing(self.name, value, sink):
+                library.write_csv(value, sink, library.WriteOptions(delimiter=self._delimiter_of(options)))
 
     def load(self, file: BinaryIO, return_type: Any, options: Mapping[str, Any], /) -> Any:
         wanted = self.wanted(return_type)
@@ -143,12 +145,12 @@ class CsvFormat(Format):
         check_options(self.name, options, LIST_OPTIONS)
         row_type = self._row_type(return_type)
         dialect = {name: option for name, option in self._dialect(options).items() if name != "lineterminator"}
-        text = io.TextIOWrapper(file, options.get("encoding", "utf-8"), newline="")
-        try:
-            with reading(self.name):
+        with reading(self.name):
+            text = io.TextIOWrapper(file, options.get("encoding", "utf-8"), newline="")
+            try:
                 rows = [row for row in csv.reader(text, **dialect) if row]
-        finally:
-            text.detach()  # or it would close the file
+            finally:
+                text.detach()  # or it would close the file
         if row_type is not dict:
             return [row_type(row) for row in rows]
         if not rows:
@@ -159,7 +161,7 @@ class CsvFormat(Format):
         for number, row in enumerate(rows, start=1):
             if len(row) != len(header):
                 raise DatasetError(
-                    f"this cannot be read as {self.name}: row {number} has {len(row)} cells, and the first {len(header)}"
+                    f"this cannot be read as {self.name}: row {number} has {len(row)} cells, not {len(header)}"
                 )
         return [dict(zip(header, row, strict=True)) for row in rows[1:]]
 

@@ -157,6 +157,8 @@ BECOMES: tuple[tuple[type | tuple[type, ...], str], ...] = (
 
 def whole_minutes(moment: datetime.datetime) -> str:
     """Why a moment cannot be written as text that gives it back, for the `checks` of a grammar."""
+    if moment.fold:
+        return "whose fold would be lost; write .astimezone(datetime.timezone.utc)"
     if moment.tzinfo is None:
         return ""
     if type(moment.tzinfo) is not datetime.timezone:

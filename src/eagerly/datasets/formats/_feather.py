@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, BinaryIO
 
-from eagerly.datasets.formats._arrow import TABLES, TableWriter, from_table, is_frame, is_rows, to_table
-from eagerly.datasets.formats._format import Format, ItemWriter, Sink, check_options, reading, writing
+from eagerly.datasets.formats._arrow import TableWriter, from_table, to_table
+from eagerly.datasets.formats._format import ItemWriter, Sink, check_options, reading, writing
 from eagerly.datasets.formats._library import is_exactly, load_library
+from eagerly.datasets.formats._table import TableFormat
 from eagerly.errors import DatasetFormatError
 
 __all__ = ["FeatherFormat"]
@@ -15,7 +16,7 @@ __all__ = ["FeatherFormat"]
 UNCOMPRESSED = "uncompressed"
 
 
-class FeatherFormat(Format):
+class FeatherFormat(TableFormat):
     """A frame of pandas, polars or pyarrow, or a list of dicts with the same keys, as an Arrow file.
 
     Loaded as what it was saved from; without a manifest as a pandas frame if it was one, else as a ``pyarrow.Table``.
@@ -29,27 +30,16 @@ class FeatherFormat(Format):
 
     name = "feather"
     extensions = (".feather", ".arrow")
-    takes = "a pandas or polars DataFrame, a pyarrow.Table, or a list of dicts with the same keys"
-    items = True
-    libraries = ("pyarrow", "pandas", "polars")
-    types = TABLES
 
-    def fits(self, value: Any, /) -> bool:
-        return is_frame(value) or is_rows(value)
-
-    def fits_item(self, item: Any, /) -> bool:
-        return is_frame(item) or type(item) is dict
-
-    def save(self, value: Any, file: BinaryIO, options: Mapping[str, Any], /) -> None:
+    def write(self, value: Any, sink: Any, options: Mapping[str, Any]) -> None:
         check_options(self.name, options, ("compression",))
-        self.require_fit(value)
         compression = compression_of(options)
         if is_exactly(value, "polars.DataFrame"):
-            with writing(self.name, value):
-                value.write_ipc(Sink(file), compression=compression)
+            with writing(self.name, value, sink):
+                value.write_ipc(sink, compression=compression)
             return
         table = to_table(value, self.name)
-        with writing(self.name, value), self._open(Sink(file), table.schema, compression) as target:
+        with writing(self.name, value, sink), self._open(sink, table.schema, compression) as target:
             target.write_table(table)
 
     def load(self, file: BinaryIO, return_type: Any, options: Mapping[str, Any], /) -> Any:
@@ -72,7 +62,7 @@ class FeatherFormat(Format):
         sink = Sink(file)
         return TableWriter(sink, lambda schema: self._open(sink, schema, compression), self.name, options)
 
-    def _open(self, sink: Sink, schema: Any, compression: str) -> Any:
+    def _open(self, sink: Any, schema: Any, compression: str) -> Any:
         ipc = load_library("pyarrow.ipc", "the feather format", extra="feather")
         options = ipc.IpcWriteOptions(compression=None if compression == UNCOMPRESSED else compression)
         return ipc.new_file(sink, schema, options=options)

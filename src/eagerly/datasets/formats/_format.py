@@ -116,11 +116,14 @@ class Format:
         """The type that `load` is to be asked for to get back what was saved as one, or None: the usual one will do.
 
         Args:
-            name: What `type_name` said of the saved value.
+            name: What `type_name` said of the saved value, or ``Iterator[...]`` around that of the items of a stream.
 
         Raises:
             MissingExtraError: The library of this type is not installed.
         """
+        if name.startswith("Iterator["):
+            name = name.removeprefix("Iterator[").removesuffix("]")
+            name = "list" if name == "dict" and "list" in self.types else name
         if name not in self.types:
             return None
         module, _, attribute = name.rpartition(".")
@@ -189,6 +192,8 @@ class Sink(io.RawIOBase):
     def __init__(self, file: BinaryIO) -> None:
         self._file: BinaryIO | None = file
         self._position = 0
+        self.trouble: OSError | None = None
+        """What the file raised, which some libraries replace by an error of their own."""
 
     def writable(self) -> bool:
         return True
@@ -196,7 +201,11 @@ class Sink(io.RawIOBase):
     def write(self, data: Any, /) -> int:
         size = memoryview(data).nbytes
         if self._file is not None:
-            self._file.write(data)
+            try:
+                self._file.write(data)
+            except OSError as error:
+                self.trouble = error
+                raise
         self._position += size
         return size
 
@@ -224,17 +233,26 @@ def reading(format_name: str) -> Generator[None]:
 
 
 @contextlib.contextmanager
-def writing(format_name: str, value: object) -> Generator[None]:
+def writing(format_name: str, value: object, sink: Any = None) -> Generator[None]:
     """What a library raises over a value becomes an error that names the format; trouble with the file stays as it is.
+
+    Args:
+        format_name: For the message.
+        value: For the message.
+        sink: The `Sink` that is written to, for libraries that hide what it raised.
 
     Raises:
         DatasetFormatError: The library refuses the value; its own error is the cause.
+        OSError: The file could not be written.
     """
     try:
         yield
     except (EagerlyError, MemoryError, OSError):
         raise
     except Exception as error:
+        trouble = getattr(sink, "trouble", None)
+        if trouble is not None:
+            raise trouble from error
         raise DatasetFormatError(
             f"{format_name} cannot hold this {type_name(type(value))}: {type(error).__name__}: {error}"
         ) from error

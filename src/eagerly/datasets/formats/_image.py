@@ -81,7 +81,7 @@ class ImageFormat(Format):
             ) from error
         data.seek(0)
         written = pillow.open(data, formats=[self._kind.pillow])  # looks at the head only
-        if written.mode != image.mode:
+        if written.mode != image.mode and frames == 1:  # each frame may have a mode of its own
             raise DatasetFormatError(
                 f"{self.name} would make mode {written.mode!r} of mode {image.mode!r}; write "
                 f"image.convert({written.mode!r}) if that is meant, or save as png or tiff"

@@ -28,7 +28,7 @@ class JoblibFormat(Format):
     extensions = (".joblib",)
     takes = "any object whose class can be imported"
     unsafe = True
-    libraries = ("joblib",)
+    libraries = ("joblib", "numpy")
 
     def fits(self, value: Any, /) -> bool:  # noqa: ARG002 - only trying would tell
         return True

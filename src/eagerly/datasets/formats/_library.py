@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.metadata
 import sys
 from typing import Any, NamedTuple, cast, get_origin
 
@@ -117,6 +116,8 @@ def describe(value: object) -> str:
 
 @functools.cache
 def _version(distribution: str) -> str | None:
+    import importlib.metadata
+
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:

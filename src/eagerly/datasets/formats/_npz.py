@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from typing import Any, BinaryIO
 
@@ -33,6 +32,8 @@ class NpzFormat(Format):
         return holds_arrays(value)
 
     def save(self, value: Any, file: BinaryIO, options: Mapping[str, Any], /) -> None:
+        import zipfile
+
         check_options(self.name, options, ("compressed",))
         self.require_fit(value)
         compression = zipfile.ZIP_DEFLATED if options.get("compressed", False) else zipfile.ZIP_STORED
@@ -43,6 +44,8 @@ class NpzFormat(Format):
                     write_array(array, member, self.name)
 
     def load(self, file: BinaryIO, return_type: Any, options: Mapping[str, Any], /) -> Any:
+        import zipfile
+
         check_options(self.name, options, ())
         self.wanted(return_type)
         load_library("numpy", "the npz format")

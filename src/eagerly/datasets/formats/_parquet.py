@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, BinaryIO
 
-from eagerly.datasets.formats._arrow import TABLES, TableWriter, from_table, is_frame, is_rows, to_table
-from eagerly.datasets.formats._format import Format, ItemWriter, Sink, check_options, parameters, reading, writing
+from eagerly.datasets.formats._arrow import TableWriter, from_table, to_table
+from eagerly.datasets.formats._format import ItemWriter, Sink, check_options, parameters, reading, writing
 from eagerly.datasets.formats._library import is_exactly, load_library
+from eagerly.datasets.formats._table import TableFormat
 
 __all__ = ["ParquetFormat"]
 
 
-class ParquetFormat(Format):
+class ParquetFormat(TableFormat):
     """A frame of pandas, polars or pyarrow, or a list of dicts with the same keys.
 
     Loaded as what it was saved from; without a manifest as a pandas frame if it was one, else as a ``pyarrow.Table``.
@@ -26,29 +27,18 @@ class ParquetFormat(Format):
 
     name = "parquet"
     extensions = (".parquet", ".pq")
-    takes = "a pandas or polars DataFrame, a pyarrow.Table, or a list of dicts with the same keys"
-    items = True
-    libraries = ("pyarrow", "pandas", "polars")
-    types = TABLES
 
-    def fits(self, value: Any, /) -> bool:
-        return is_frame(value) or is_rows(value)
-
-    def fits_item(self, item: Any, /) -> bool:
-        return is_frame(item) or type(item) is dict
-
-    def save(self, value: Any, file: BinaryIO, options: Mapping[str, Any], /) -> None:
-        self.require_fit(value)
+    def write(self, value: Any, sink: Any, options: Mapping[str, Any]) -> None:
         if is_exactly(value, "polars.DataFrame"):
             check_options(self.name, options, parameters(value.write_parquet, "file"))
-            with writing(self.name, value):
-                value.write_parquet(Sink(file), **options)
+            with writing(self.name, value, sink):
+                value.write_parquet(sink, **options)
             return
         parquet = self._parquet()
         check_options(self.name, options, {*parameters(parquet.ParquetWriter, *PLACES), "row_group_size"})
         table = to_table(value, self.name)
-        with writing(self.name, value):
-            parquet.write_table(table, Sink(file), **options)
+        with writing(self.name, value, sink):
+            parquet.write_table(table, sink, **options)
 
     def load(self, file: BinaryIO, return_type: Any, options: Mapping[str, Any], /) -> Any:
         wanted = self.wanted(return_type)

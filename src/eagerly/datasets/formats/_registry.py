@@ -17,7 +17,7 @@ from eagerly.datasets.formats._image import IMAGES
 from eagerly.datasets.formats._joblib import JoblibFormat
 from eagerly.datasets.formats._json import JsonFormat
 from eagerly.datasets.formats._jsonl import JsonLinesFormat
-from eagerly.datasets.formats._library import describe, type_name
+from eagerly.datasets.formats._library import describe, exact_type, type_name
 from eagerly.datasets.formats._npy import NpyFormat
 from eagerly.datasets.formats._npz import NpzFormat
 from eagerly.datasets.formats._parquet import ParquetFormat
@@ -50,10 +50,25 @@ BUILT_IN: Final[tuple[Format, ...]] = (
     JoblibFormat(),
 )
 
-USUAL: Final = ("text", "bytes", "npy", "png", "npz", "parquet", "json")
+USUAL: Final = ("text", "bytes", "npy", "png", "npz", "json", "parquet")
 """The formats that a value may get by its type alone, the most specific first."""
 
+USUAL_TO_LOAD: Final = ("json", "text", "bytes", "npy", "png", "parquet")
+
 USUAL_FOR_ITEMS: Final = ("text", "bytes", "jsonl", "parquet")
+
+JSON_TYPES: Final = ("dict", "list", "int", "float", "bool")
+
+INSTEAD: Final = {
+    "tuple": "save list(value)",
+    "set": "save sorted(value)",
+    "frozenset": "save sorted(value)",
+    "generator": "save list(value), or let a stream task save its items",
+    "pandas.Series": "save value.to_frame()",
+    "polars.LazyFrame": "save value.collect()",
+    "polars.Series": "save value.to_frame()",
+}
+"""What to save in the place of some values that no format takes."""
 
 COMPRESSED: Final = frozenset({".bz2", ".gz", ".lz4", ".xz", ".zip", ".zst"})
 
@@ -177,10 +192,10 @@ def _extensions() -> list[str]:
 
 
 def _is_slip(extension: str, known: str) -> bool:
-    """Whether one is the other with a letter left out, doubled or swapped; short ones are too alike to tell."""
+    """Whether one is the other with a letter left out, added or swapped; short ones are too alike to tell."""
     if min(len(extension), len(known)) < len(".json"):
         return False
-    return nearest(extension, [known]) is not None and sorted({*extension}) == sorted({*known})
+    return len({*extension} ^ {*known}) <= 1 and nearest(extension, [known]) is not None
 
 
 def _usual(value: Any, streaming: bool) -> Format:
@@ -193,24 +208,22 @@ def _usual(value: Any, streaming: bool) -> Format:
             return each
     if streaming:
         raise DatasetFormatError(f"no format takes {describe(value)} for an item of a stream")
+    other = INSTEAD.get(type_name(exact_type(value)), "make it a value that json or another format takes")
     raise DatasetFormatError(
         f"only pickle can hold {describe(value)}, and a pickle may run code when it is loaded. If that is meant, write "
-        'format="pickle" or an extension .pkl; otherwise make it a value that json or another format takes'
+        f'format="pickle" or an extension .pkl; otherwise {other}'
     )
 
 
 def _usual_to_load(return_type: Any, extension: str) -> Format:
     name = None if return_type is None else type_name(plain_type(return_type))
     by_name = {each.name: each for each in BUILT_IN}
-    for each in (*_by_hand, *(by_name[usual] for usual in USUAL), *_discover()):
+    for each in (*_by_hand, *(by_name[usual] for usual in USUAL_TO_LOAD), *_discover()):
         if name in (each.types or (JSON_TYPES if each.name == "json" else ())) and not each.unsafe:
             return each
     found = f"the extension {extension!r} is of no format" if extension else "it has no extension"
     names = ", ".join(each.name for each in _known())
     raise DatasetFormatError(f"the format to load is not known: {found}; write format=, one of {names}")
-
-
-JSON_TYPES: Final = ("dict", "list", "int", "float", "bool")
 
 
 def _what_fits(value: Any, streaming: bool) -> str:
@@ -227,6 +240,7 @@ def _discover() -> list[Format]:
             import importlib.metadata
 
             _installed = []
+            troubles: list[str] = []
             for entry_point in importlib.metadata.entry_points(group=ENTRY_POINTS):
                 source = f"{entry_point.name} = {entry_point.value}"
                 if entry_point.dist is not None:
@@ -236,9 +250,11 @@ def _discover() -> list[Format]:
                     if any(found.name == other.name for other in _installed):
                         raise OptionValueError(f"another installed format has the name {found.name!r} already")
                 except Exception as error:
-                    warn(f"the installed format [{source}] cannot be used: {type(error).__name__}: {error}")
+                    troubles.append(f"the installed format [{source}] cannot be used: {type(error).__name__}: {error}")
                 else:
                     _installed.append(found)
+            for trouble in troubles:  # where warnings are errors, the first ends this; the formats are known by then
+                warn(trouble)
         return _installed
 
 

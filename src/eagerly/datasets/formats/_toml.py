@@ -22,7 +22,8 @@ def fits_64_bits(number: int) -> str:
 
 
 def has_no_zone(moment: datetime.time) -> str:
-    return "" if moment.tzinfo is None else "and times have no zone there; write a datetime"
+    plain = moment.tzinfo is None and not moment.fold
+    return "" if plain else "and times have no zone and no fold there; write a datetime"
 
 
 GRAMMAR = Grammar(
