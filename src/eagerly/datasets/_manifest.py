@@ -7,9 +7,11 @@ nor a crash between the two sees a manifest that is not the file's.
 
 from __future__ import annotations
 
+import re
 import secrets
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -22,7 +24,9 @@ __all__ = ["Dataset", "Manifest", "Save", "key_of_manifest", "manifest_path", "n
 MANIFESTS = f"{OWN}/manifests"
 _VERSIONS = f"{OWN}/versions"
 _FORM = 1
+_STAMP = "%Y%m%dT%H%M%S%fZ"
 _STAMP_LENGTH = len("20261121T005828123456Z")
+_VERSION = re.compile(r"[0-9]{8}T[0-9]{12}Z-[0-9a-f]{8}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,10 +113,12 @@ class Save:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Save:
         """Raises KeyError, TypeError or ValueError if it is not what `to_json` made."""
+        if not is_version(data["version"]):
+            raise ValueError(data["version"])
         return cls(
             format=str(data["format"]),
             sha256=str(data["sha256"]),
-            version=str(data["version"]),
+            version=data["version"],
             python_type=str(data["python_type"]),
             saved_at=datetime.fromisoformat(data["saved_at"]),
             software=dict(data["software"]),
@@ -197,21 +203,16 @@ def _folders(key: str) -> str:
 def next_version(now: datetime, before: Iterable[str]) -> str:
     """A name for a version that sorts after those `before`, also if the clock was set back."""
     latest = max(before, default="")[:_STAMP_LENGTH]
-    stamp = _version_stamp(now)
+    stamp = now.strftime(_STAMP)
     if stamp <= latest:
-        stamp = _version_stamp(datetime.strptime(latest, "%Y%m%dT%H%M%S%fZ") + timedelta(microseconds=1))
+        with suppress(ValueError, OverflowError):  # nobody's clock has ever shown that
+            stamp = (datetime.strptime(latest, _STAMP) + timedelta(microseconds=1)).strftime(_STAMP)
     return f"{stamp}-{secrets.token_hex(4)}"
 
 
 def is_version(text: object) -> bool:
     """Whether it can be the name of a version, and so is safe in a path."""
-    if not isinstance(text, str):
-        return False
-    return len(text) == _STAMP_LENGTH + 9 and text.isascii() and text.replace("-", "").isalnum()
-
-
-def _version_stamp(moment: datetime) -> str:
-    return moment.strftime("%Y%m%dT%H%M%S%fZ")
+    return isinstance(text, str) and _VERSION.fullmatch(text) is not None
 
 
 def type_name(value: object) -> str:
