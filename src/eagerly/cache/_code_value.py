@@ -49,7 +49,7 @@ _HOLDERS: dict[type, tuple[str, ...]] = {
     functools.singledispatchmethod: ("dispatcher",),
 }
 """What holds functions, and where."""
-_IMMUTABLE_BASES = (tuple, frozenset, str, bytes, int, float)
+_IMMUTABLE_BASES: tuple[type[Any], ...] = (tuple, frozenset, str, bytes, int, float)
 _EMPTY_BASES: tuple[Any, ...] = (object, abc.ABC, typing.Generic, typing.Protocol)
 _NOT_STATE = frozenset(
     ("__doc__", "__annotations__", "__signature__", "__module__", "__name__", "__qualname__", "__type_params__")
