@@ -19,37 +19,45 @@ SRC = Path(__file__).parent.parent / "src"
 PACKAGE = SRC / "eagerly"
 
 LAYERS: list[list[str]] = [
-    ["errors", "typing", "_sentinel", "_numbers", "_life"],
+    ["errors", "typing", "_sentinel", "_numbers", "_life", "_lazy", "_checks"],
     [
-        *[
-            "_options",
-            "_warnings",
-            "_clock",
-            "_retry",
-            "_names",
-            "_callables",
-            "_resemblance",
-            "_settings",
-            "_declaration",
-        ],
-        *["_escape", "_pickling", "_needs_call"],
+        *["_options", "_warnings", "_clock", "_retry", "_names", "_callables", "_resemblance"],
+        *["cache._protocol", "_cache_options", "datasets._key", "_dataset_options"],
+        *["_settings", "_declaration", "_escape", "_pickling", "_needs_call"],
     ],
-    ["hooks._marker", "hooks._spec", "hooks._compile", "hooks._registry", "hooks"],
-    ["_threads", "_deadline"],
-    ["_metadata", "_scope", "_context", "_session", "_executor"],
-    ["_task", "_tasks"],
-    ["_decorator"],
+    ["cache", "datasets", "hooks._marker", "hooks._spec", "hooks._compile", "hooks._registry", "hooks"],
+    ["_threads", "_deadline", "_steps", "_stores"],
+    [
+        *["_metadata", "_scope", "_context", "_dataset_saving", "_stored", "_stored_stream", "_look_up"],
+        *["_session", "_executor"],
+    ],
+    ["_cache_controls", "_task", "_tasks"],
+    ["_datasets", "_decorator"],
     ["_workflow"],
-    ["", "testing", "plugins", "demo", "cli", "__main__"],
+    ["", "testing", "contracts", "plugins", "demo", "cli", "__main__"],
 ]
 """Low to high, without the leading ``eagerly.``. Within a layer, a module may import those listed before it."""
 
 OUTER = ("plugins", "demo", "cli")
-"""Packages that are one unit in the map; their modules may import one another, though not in a circle."""
+"""Packages that people start or import from; what each of their modules shows is in its name."""
+
+UNITS = (*OUTER, "cache", "datasets")
+"""Packages that are one unit in the map; their modules may import one another, though not in a circle. A module of
+theirs that has a place of its own in the map is lower than the rest."""
+
+DOORS = {
+    "eagerly._stores": "caching and datasets are loaded by who first uses them",
+    "eagerly.cache._open": "each sort of store is",
+}
+"""The modules that may import parts of the library late, and why."""
 
 PUBLIC_MODULES = {
     "eagerly",
     "eagerly.__main__",
+    "eagerly.cache",
+    "eagerly.contracts",
+    "eagerly.datasets",
+    "eagerly.datasets.formats",
     "eagerly.errors",
     "eagerly.hooks",
     "eagerly.testing",
@@ -113,10 +121,10 @@ def place(module: str) -> tuple[int, int] | None:
     """Layer and position of a module in the map, or None if it is not there."""
     inside = module.partition(".")[2]
     unit = inside.partition(".")[0]
-    wanted = unit if unit in OUTER else inside
-    for height, layer in enumerate(LAYERS):
-        if wanted in layer:
-            return height, layer.index(wanted)
+    for wanted in (inside, *([unit] if unit in UNITS else [])):
+        for height, layer in enumerate(LAYERS):
+            if wanted in layer:
+                return height, layer.index(wanted)
     return None
 
 
@@ -157,10 +165,11 @@ def test_a_module_imports_lower_layers_only(module: str) -> None:
 @pytest.mark.parametrize("module", in_package())
 def test_own_modules_are_imported_at_the_top_of_the_file(module: str) -> None:
     imports = own_imports(MODULES[module].read_text(encoding="utf-8"))
-    assert [f"line {each.line}: {each.module}" for each in imports if each.late] == []
+    late = [f"line {each.line}: {each.module}" for each in imports if each.late]
+    assert bool(late) == (module in DOORS), late
 
 
-@pytest.mark.parametrize("unit", OUTER)
+@pytest.mark.parametrize("unit", UNITS)
 def test_no_circle_within_a_package(unit: str) -> None:
     members = {name for name in MODULES if f"{name}.".startswith(f"eagerly.{unit}.")}
     waiting = {

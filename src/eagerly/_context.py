@@ -259,12 +259,14 @@ class TaskContext(TaskMetadata):
         """`error` is on its way to the caller. If the call has not ended, that is its end, though no failure of the
         user's function: a `BaseException`, or one from between attempts.
         """
+        self.cancel(_reason(error), error)
+
+    def cancel(
+        self, reason: Literal["cancelled", "interrupted", "closed"], error: BaseException | None = None
+    ) -> None:
+        """The call ends with neither a result nor an error, unless it has ended already."""
         if self._stored is not None:
             self._stored.give_up(error)
-        self.cancel(_reason(error))
-
-    def cancel(self, reason: Literal["cancelled", "interrupted", "closed"]) -> None:
-        """The call ends with neither a result nor an error, unless it has ended already."""
         if self.ended:
             return
         try:

@@ -93,8 +93,8 @@ def look_up(call: TaskContext) -> Plan[Found | None]:
                 return found
         if declaration.dataset is not None:
             prepare_dataset(call, stored)
-    except BaseException as error:
-        stored.give_up(error)
+    except BaseException:  # what goes wrong here concerns this call only
+        stored.give_up(None)
         raise
     return None
 

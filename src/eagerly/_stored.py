@@ -19,7 +19,8 @@ from eagerly._threads import Job, start_on_helper
 from eagerly._warnings import warn
 from eagerly.cache._flight import Flight, Outcome
 from eagerly.cache._protocol import MISSING
-from eagerly.errors import CacheError, CacheRecursionError, EagerlyWarning
+from eagerly.errors import CacheError, EagerlyWarning
+from eagerly.hooks._compile import is_from_hook
 
 if TYPE_CHECKING:
     from eagerly._cache_options import CacheMode
@@ -71,10 +72,10 @@ class StoredCall:
         self.writer: Any = None
 
     def give_up(self, error: BaseException | None) -> None:
-        """The call ends without a result: those who waited for one get the error, or try themselves."""
+        """The call ends without a result. Those who wait for one get the error of the function, or try themselves."""
         flight, self.flight = self.flight, None
         if flight is not None:
-            failed = isinstance(error, Exception) and not isinstance(error, CacheRecursionError)
+            failed = isinstance(error, Exception) and not is_from_hook(error)
             flight.land(Outcome("failed", error) if failed else Outcome("gone"))
             if flight.lock is not None and self.is_async:  # that may take a while
                 start_on_helper(Job(flight.release, contextvars.copy_context()))

@@ -5,6 +5,7 @@ Nothing here calls hooks or warns; what goes wrong is raised, and the one who as
 
 from __future__ import annotations
 
+import atexit
 import os
 import weakref
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -222,7 +223,8 @@ def client_of(spec: str | CacheStore, signing_key: str | None) -> CacheClient:
     if isinstance(spec, str):
         place = (spec, signing_key)
         if place not in _by_place:
-            _by_place[place] = CacheClient(open_store(spec, signing_key))
+            client = _by_place[place] = CacheClient(open_store(spec, signing_key))
+            atexit.register(client.store.close)
         return _by_place[place]
     client = _by_store.get(spec)
     if client is None:
