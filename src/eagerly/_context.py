@@ -10,7 +10,7 @@ import contextlib
 import contextvars
 import functools
 import time
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from eagerly._deadline import TimedBody
 from eagerly._metadata import TaskMetadata
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["TaskContext"]
 
 
+Reason: TypeAlias = Literal["cancelled", "interrupted", "closed"]
 _look = here.get
 
 
@@ -261,9 +262,7 @@ class TaskContext(TaskMetadata):
         """
         self.cancel(_reason(error), error)
 
-    def cancel(
-        self, reason: Literal["cancelled", "interrupted", "closed"], error: BaseException | None = None
-    ) -> None:
+    def cancel(self, reason: Reason, error: BaseException | None = None) -> None:
         """The call ends with neither a result nor an error, unless it has ended already."""
         if self._stored is not None:
             self._stored.give_up(error)
@@ -379,7 +378,7 @@ class TaskContext(TaskMetadata):
         )
 
 
-def _reason(error: BaseException) -> Literal["cancelled", "interrupted", "closed"]:
+def _reason(error: BaseException) -> Reason:
     if isinstance(error, GeneratorExit):
         return "closed"
     # By name: asyncio may not be imported, and other event loops have a class of their own.
