@@ -57,6 +57,8 @@ class HeldLock:
         if file is not None and self._process is _process:
             file.unlock(self._offset)
 
+    __del__ = release  # a caller that is cancelled or interrupted may never have got it
+
 
 class WaitingMark:
     """The note that this process waits for a key."""
@@ -73,6 +75,8 @@ class WaitingMark:
         file, self._file = self._file, None
         if file is not None and self._process is _process:
             file.unmark(self._offset)
+
+    __del__ = remove
 
 
 class LockFile:
