@@ -21,7 +21,7 @@ PACKAGE = SRC / "eagerly"
 LAYERS: list[list[str]] = [
     ["errors", "typing", "_sentinel", "_numbers", "_life", "_lazy", "_checks"],
     [
-        *["_options", "_warnings", "_clock", "_retry", "_names", "_callables", "_resemblance"],
+        *["_options", "_warnings", "_notes", "_clock", "_retry", "_names", "_callables", "_resemblance"],
         *["cache._protocol", "_cache_options", "datasets._key", "_dataset_options"],
         *["_settings", "_declaration", "_escape", "_pickling", "_needs_call"],
     ],

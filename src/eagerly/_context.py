@@ -6,7 +6,6 @@ answers they get here. A change that would touch two drivers belongs here.
 
 from __future__ import annotations
 
-import contextlib
 import contextvars
 import functools
 import time
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from eagerly._deadline import TimedBody
 from eagerly._metadata import TaskMetadata
+from eagerly._notes import add_note
 from eagerly._scope import OUTSIDE, SessionContext, here, open_session
 from eagerly.errors import OptionTypeError, SettingsError, TaskError
 from eagerly.hooks._compile import is_from_hook
@@ -244,7 +244,7 @@ class TaskContext(TaskMetadata):
         attempts = f"{self.attempt} attempt{'s' if self.attempt > 1 else ''}"
         if self._wraps_errors(error):
             raise self._task_error(error, attempts) from error
-        _add_note(
+        add_note(
             error, f"eagerly: task {self._task.declaration.name!r}", f"failed after {attempts} in {self.elapsed:.3g} s"
         )
         return None
@@ -355,7 +355,7 @@ class TaskContext(TaskMetadata):
         try:
             return retry.delay_after(self.attempt, error, elapsed=self.elapsed)
         except Exception as problem:
-            _add_note(error, "eagerly: not retried:", f"Retry(on=...) failed with {type(problem).__name__}: {problem}")
+            add_note(error, "eagerly: not retried:", f"Retry(on=...) failed with {type(problem).__name__}: {problem}")
             return None
 
     def _wraps_errors(self, error: Exception) -> bool:
@@ -365,7 +365,7 @@ class TaskContext(TaskMetadata):
         try:
             return self._session.settings.wrap_errors
         except SettingsError as problem:  # looked up outside of a session, where the user's error is what counts
-            _add_note(error, "eagerly: settings ignored:", str(problem))
+            add_note(error, "eagerly: settings ignored:", str(problem))
             return False
 
     def _task_error(self, error: Exception, attempts: str) -> TaskError:
@@ -385,16 +385,3 @@ def _reason(error: BaseException) -> Reason:
     if any(cls.__name__ in ("CancelledError", "Cancelled") for cls in type(error).__mro__):
         return "cancelled"
     return "interrupted"
-
-
-def _add_note(error: BaseException, subject: str, predicate: str) -> None:
-    """Add a note, in the place of an older one on the same subject: some errors are raised again and again."""
-    note = f"{subject} {predicate}"
-    notes: list[Any] | None = getattr(error, "__notes__", None)
-    if isinstance(notes, list):
-        for index, old in enumerate(notes):
-            if isinstance(old, str) and old.startswith(f"{subject} "):
-                notes[index] = note
-                return
-    with contextlib.suppress(Exception):  # a class of errors may refuse notes; it goes without
-        error.add_note(note)
