@@ -83,10 +83,8 @@ class DiskStore:
         self._directory = Directory(self.path, timeout, self._pool.lock, signed=self._signed)
         self._files = ValueFiles(self.path, signed=self._signed)
         self._index = Index(self.path, timeout, size_limit)
-        self._index.before_eviction = self._write_touches  # type: ignore[method-assign]
         self._swept = False
         self._hits = self._misses = self._errors = 0
-        self._touched: dict[bytes, float] = {}
         self._next_touch = time.time() + _TOUCH_INTERVAL
 
     def __repr__(self) -> str:
@@ -154,7 +152,7 @@ class DiskStore:
         """Remove every entry, and nothing else; how many there were. Works on a full disk too."""
         if not self._exists():
             return 0
-        self._touched.clear()
+        self._index.touched.clear()
         cleared = self._write(lambda index: clear(index, self._files, self._directory))
         self._directory.remove_set_aside()
         self._files.remove_empty_shards()
@@ -183,8 +181,8 @@ class DiskStore:
 
     def close(self) -> None:
         """Let go of connections. The store may be used again, which opens them anew."""
-        if self._touched and self._exists():
-            self._flush_touches(time.time())
+        if self._index.touched and self._exists():
+            self._flush_touched(time.time())
         self._pool.close()
         self._directory.forget()
 
@@ -236,9 +234,10 @@ class DiskStore:
                 return None
         elif type(value) is not bytes:
             raise CorruptEntryError(f"an entry of {self!r} is a {type(value).__name__} instead of bytes")
-        self._touched[key] = now
-        if now > self._next_touch or len(self._touched) > _TOUCHED:
-            self._flush_touches(now)
+        touched = self._index.touched
+        touched[key] = now
+        if now > self._next_touch or len(touched) > _TOUCHED:
+            self._flush_touched(now)
         return value
 
     def _exists(self) -> bool:
@@ -316,22 +315,11 @@ class DiskStore:
                         remove_unclaimed(index, self._files, [name])
                 raise
 
-    def _write_touches(self, index: Index) -> None:
-        touched, self._touched = self._touched, {}
-        index.touch_all(touched)
-
-    def _flush_touches(self, now: float) -> None:
-        """Write what is in memory about the use of entries, for other processes; if that fails, it is forgotten."""
+    def _flush_touched(self, now: float) -> None:
+        """Write for other processes when entries were last used; if that fails, it is forgotten."""
         self._next_touch = now + _TOUCH_INTERVAL
         with contextlib.suppress(sqlite3.Error, OSError, CacheError):
-            self._transact(self._write_touches_if_useful)
-
-    def _write_touches_if_useful(self, index: Index) -> None:
-        if index.volume() > self.size_limit // 2:
-            with index.transact():
-                self._write_touches(index)
-        else:
-            self._touched.clear()
+            self._transact(Index.write_touched)
 
     def _recover(self, error: Exception, done: str) -> None:
         """Set a corrupt index aside. Every other error becomes a `CacheError`."""

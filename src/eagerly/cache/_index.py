@@ -5,7 +5,7 @@ and PRAGMA statements from a table (CVE-2025-69872). Here nothing of that is lef
 setting is ever read, a database with any other table, index or trigger than `SCHEMA` is not used, and names of files
 come from keys. What remains is what diskcache does well: rows, transactions, expiry.
 """
-# ruff: noqa: ARG002, PTH101, PTH110, PTH118 (the signatures are those of diskcache; paths are text, as SQLite takes them)
+# ruff: noqa: ARG002, PTH101, PTH110, PTH118 (the signatures are those of diskcache, and its paths are text)
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -42,6 +42,8 @@ __all__ = ["GET", "NAME", "SCHEMA", "Connection", "Index", "WrongSchema", "conne
 NAME = "cache.db"
 
 GET = "SELECT value, expire_time FROM Cache WHERE key = ? AND raw = 1"
+
+_TOUCH = "UPDATE Cache SET access_time = ? WHERE key = ? AND raw = 1 AND access_time < ?"
 
 # What the statements of diskcache need. Differences to its own: `Settings` holds the size only, kept by triggers that
 # count some bytes per row; NULL is in no index; and files are found by name.
@@ -85,12 +87,12 @@ class WrongSchema(sqlite3.DatabaseError):
 class Connection(sqlite3.Connection):
     """Closes itself when nobody has it any more: a thread may end, or be interrupted, at any moment."""
 
-    pool: Any = None
+    mark: object = None
     is_open = True
 
     def close(self) -> None:
-        self.is_open = False
         super().close()
+        self.is_open = False
 
     def __del__(self) -> None:
         self.close()
@@ -140,7 +142,12 @@ _NO_WORK = _Work(None)
 class Index(_Cache):
     """diskcache on connections that are lent to it for one operation.
 
-    Its constructor is not called: that writes to the database, reads settings from it, and replaces ``~`` and ``$``.
+    The constructor of diskcache is not called: it writes to the database, reads settings from it, and replaces ``~``
+    and ``$`` in the path.
+
+    Attributes:
+        size_limit: In bytes.
+        touched: When entries were last used, in Unix seconds, as far as that is not written yet.
     """
 
     statistics = 0
@@ -153,6 +160,7 @@ class Index(_Cache):
         self._local = threading.local()
         self._disk = Opaque()
         self.size_limit = size_limit
+        self.touched: dict[bytes, float] = {}
         self._next_expiry = 0.0
         self._until_check = self._written = self._room = 0
 
@@ -228,13 +236,10 @@ class Index(_Cache):
         excess = self.volume() - self.size_limit
         self._until_check, self._written, self._room = _CHECK_INTERVAL, 0, max(0, -excess)
         if excess > 0:
-            self.before_eviction(self)
+            self.write_touched()
             (newest,) = sql("SELECT MAX(access_time) FROM Cache").fetchone()
             least = "SELECT rowid, filename, size FROM Cache WHERE access_time < ? ORDER BY access_time"
             self._forget(sql, cleanup, least, (newest,), excess)
-
-    def before_eviction(self, index: Index) -> None:
-        """Called before rows go by their time of access; `DiskStore` writes those that it has in memory."""
 
     @staticmethod
     def _forget(
@@ -286,11 +291,13 @@ class Index(_Cache):
         """As shipped this makes attributes and PRAGMAs of rows; here no row is a setting."""
         raise AssertionError("diskcache reads no settings here")
 
-    def touch_all(self, touched: Mapping[bytes, float]) -> None:
-        """Write when entries were last used."""
-        statement = "UPDATE Cache SET access_time = ? WHERE key = ? AND raw = 1 AND access_time < ?"
-        for key, moment in touched.items():
-            self.execute(statement, (moment, key, moment))
+    def write_touched(self) -> None:
+        """Write when entries were last used, if anybody may want to know: half of the room is taken."""
+        touched, self.touched = self.touched, {}
+        if touched and self.volume() > self.size_limit // 2:
+            with self.transact():
+                for key, moment in touched.items():
+                    self.execute(_TOUCH, (moment, key, moment))
 
 
 def connect(directory: str, timeout: float, *, writable: bool) -> Connection:

@@ -21,6 +21,15 @@ _IDLE = 8  # connections to keep
 _FORK_PATIENCE = 1.0  # seconds that a fork waits for connections in use
 
 
+class _Idle(list[Connection]):
+    """Connections to one and the same file, which have its mark."""
+
+    __slots__ = ("mark",)
+
+    def __init__(self) -> None:
+        self.mark = object()
+
+
 class Pool:
     """Connections to the index in one directory.
 
@@ -32,12 +41,17 @@ class Pool:
     def __init__(self, directory: str, timeout: float) -> None:
         self._directory = directory
         self._timeout = timeout
-        self._idle: list[Connection] = []
+        self._idle = _Idle()
         self._opened: weakref.WeakSet[Connection] = weakref.WeakSet()
         # Re-entrant: the garbage collector may run a task, and so open another connection, while one is opened.
         self.lock = threading.RLock()
         self.writable = True
         _pools.add(self)
+
+    def __del__(self) -> None:
+        # A connection and its statements refer to each other, and would stay open until the next garbage collection.
+        for connection in self._idle:
+            connection.close()
 
     def take(self) -> Connection:
         """A connection for one operation; who does not give it back closes it."""
@@ -47,14 +61,14 @@ class Pool:
             pass
         with self.lock:
             connection = connect(self._directory, self._timeout, writable=self.writable)
-            connection.pool = self._idle
+            connection.mark = self._idle.mark
             self._opened.add(connection)
             return connection
 
     def give_back(self, connection: Connection) -> None:
-        idle = connection.pool
+        idle = self._idle
         # After a reset, connections of before are of no use.
-        if idle is self._idle and len(idle) < _IDLE:
+        if connection.mark is idle.mark and len(idle) < _IDLE:
             idle.append(connection)
         else:
             connection.close()
@@ -77,25 +91,26 @@ class Pool:
 
     def close(self) -> None:
         with self.lock:
-            idle, self._idle = self._idle, []
+            idle, self._idle = self._idle, _Idle()
         for connection in idle:
             connection.close()
 
     def before_fork(self) -> None:
         self.lock.acquire()
+        # From here on nobody gets a connection, and those that come back are closed.
+        self._kept, self._idle = self._idle, _Idle()
         deadline = time.monotonic() + _FORK_PATIENCE
-        # Nobody opens any now, and each that is in use comes back or is closed.
-        while sum(1 for each in self._opened if each.is_open) > len(self._idle) and time.monotonic() < deadline:
-            time.sleep(0.001)
+        while sum(each.is_open for each in self._opened) > len(self._kept) and time.monotonic() < deadline:
+            time.sleep(0.0002)
 
     def after_fork_in_parent(self) -> None:
+        self._idle = self._kept
         self.lock.release()
 
     def after_fork_in_child(self) -> None:
-        idle, self._idle = self._idle, []
-        for connection in idle:
+        for connection in self._kept:
             connection.close()
-        # Those of other threads are never closed here: they may be in the middle of something.
+        # What other threads were in the middle of is never closed here.
         _never_closed.extend(each for each in self._opened if each.is_open)
         self._opened = weakref.WeakSet()
         self.lock.release()
