@@ -6,6 +6,7 @@ import enum
 import functools
 import sys
 from collections.abc import Iterable
+from functools import partial
 from types import FunctionType, GetSetDescriptorType, MemberDescriptorType
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +55,11 @@ _DESCRIPTORS = (
 def class_content(reach: Reach, cls: type, name: str) -> bytes:
     """The bases, attributes and methods of a class of the user's."""
     bases = [reach.refer(base, name, whole=True) for base in (type(cls), *cls.__bases__)]
-    attributes = [framed(each, _attribute(reach, cls, each, name)) for each in sorted(vars(cls)) if _counts(cls, each)]
+    attributes = [
+        framed(each, reach.attempt(f"{name}.{each}", partial(_attribute, reach, cls, each, name)))
+        for each in sorted(vars(cls))
+        if _counts(cls, each)
+    ]
     return framed(
         framed(*bases),
         framed(*attributes),
@@ -67,6 +72,8 @@ def class_content(reach: Reach, cls: type, name: str) -> bytes:
 def _counts(cls: type, name: str) -> bool:
     if name in _NOT_BEHAVIOUR or name.startswith("__pydantic_"):
         return False
+    if name == "model_config" and "__pydantic_fields__" in vars(cls):
+        return False  # counts with the fields
     if isinstance(vars(cls)[name], GetSetDescriptorType | MemberDescriptorType):
         return False
     return not (issubclass(cls, enum.Enum) and (name in _OF_ENUMS or name in cls.__members__))

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeGuard
 
-__all__ = ["class_is_own", "class_of", "import_own", "module_name", "namespace_is_own"]
+__all__ = ["class_is_own", "class_of", "import_own", "is_module", "module_name", "namespace_is_own"]
 
 _STANDARD_LIBRARY = os.path.dirname(os.__file__)  # noqa: PTH120 - this needs no pathlib
 _SITES = frozenset(("site-packages", "dist-packages"))
@@ -39,6 +39,11 @@ def namespace_is_own(namespace: Mapping[str, Any]) -> bool:
 def class_of(value: Any) -> type[Any]:
     """The real class: mocks and proxies say in ``__class__`` that they are something else."""
     return type(value)  # pyright: ignore[reportUnknownVariableType]  # of Any
+
+
+def is_module(value: Any) -> TypeGuard[ModuleType]:
+    """Whether `value` really is a module."""
+    return issubclass(class_of(value), ModuleType)
 
 
 def class_is_own(cls: type) -> bool:

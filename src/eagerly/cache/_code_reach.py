@@ -11,13 +11,14 @@ import builtins
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from hashlib import sha256
 from types import CellType, FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any
 
 from eagerly.cache._code_class import class_content
 from eagerly.cache._code_form import Form, Import, form_of
-from eagerly.cache._code_owner import class_is_own, class_of, import_own, module_name, namespace_is_own
+from eagerly.cache._code_owner import class_is_own, class_of, import_own, is_module, module_name, namespace_is_own
 from eagerly.cache._code_value import framed, is_constant_name, value_content, wrapped_by
 
 __all__ = ["Reach", "cells_of", "defaults_of", "implementations_of"]
@@ -54,11 +55,14 @@ class Reach:
         """Write down every piece that has been referred to, and those they refer to."""
         while queue := self._code or self._values:
             name, write = queue.popleft()
-            try:
-                content = write(name)
-            except Exception as error:
-                content = self.skip(name, f"looking at it failed with {type(error).__name__}")
-            self.parts[name] = sha256(content).digest()
+            self.parts[name] = sha256(self.attempt(name, partial(write, name))).digest()
+
+    def attempt(self, name: str, look: Callable[[], bytes]) -> bytes:
+        """Look at something of the user's, whose attributes may do and raise anything."""
+        try:
+            return look()
+        except Exception as error:
+            return self.skip(name, f"looking at it failed with {type(error).__name__}")
 
     def skip(self, name: str, reason: str) -> bytes:
         """Leave something out, and say so."""
@@ -82,12 +86,9 @@ class Reach:
             return framed(
                 b"method", self.refer(value.__func__, name, whole=whole), self.refer(value.__self__, name, whole=True)
             )
-        if isinstance(value, ModuleType):
+        if is_module(value):
             return framed(b"module", value.__name__)
-        try:
-            return value_content(self, value, name, whole=whole)
-        except Exception as error:
-            return self.skip(name, f"looking at it failed with {type(error).__name__}")
+        return self.attempt(name, lambda: value_content(self, value, name, whole=whole))
 
     def piece(self, key: Any, keep: Any, name: str, write: Callable[[str], bytes], *, code: bool = False) -> bytes:
         """Refer to a piece, which is written down later, once."""
@@ -126,8 +127,8 @@ class Reach:
         self._rebound.update((id(namespace), each) for each in form.rebinds)
         return framed(
             form.body,
-            *(self._read(namespace, chain) for chain in form.reads),
-            *(self._imported(namespace, each, form) for each in form.imports),
+            *(self.attempt(".".join(chain), partial(self._read, namespace, chain)) for chain in form.reads),
+            *(self.attempt(each.module, partial(self._imported, namespace, each, form)) for each in form.imports),
             self._class_around(func),
         )
 
@@ -148,7 +149,7 @@ class Reach:
             value = cell.cell_contents
         except ValueError:
             return framed(b"empty")
-        if isinstance(value, ModuleType):
+        if is_module(value):
             return framed(self.refer(value, place, whole=True), *self._read_anything(value, form))
         return self.refer(value, place, whole=True)
 
@@ -198,7 +199,7 @@ class Reach:
             full = f"{module_name(namespace)}.{name}"
             if value is _MISSING:
                 return framed(b"missing", full)
-            if not isinstance(value, ModuleType):
+            if not is_module(value):
                 break
             if not rest or not namespace_is_own(vars(value)):
                 return self.refer(value, full, whole=True)
@@ -234,7 +235,7 @@ class Reach:
             return
         for name in sorted(form.attributes & namespace.keys()):
             value = namespace[name]
-            if not isinstance(value, ModuleType):
+            if not is_module(value):
                 yield framed(name, self._read(namespace, (name,)))
             elif id(value) not in seen:
                 yield from self._read_anything(value, form, seen | {id(module)})
@@ -255,7 +256,7 @@ class Reach:
             value = vars(module).get(each, _MISSING)
             if value is _MISSING:
                 value = self._try_import(f"{name}.{each}")
-            if isinstance(value, ModuleType):
+            if is_module(value):
                 found.append(framed(b"module", *self._read_anything(value, form)))
             else:
                 found.append(self._read(vars(module), (each,)))

@@ -185,7 +185,10 @@ def wrapped_by(value: Any) -> Callable[..., Any] | None:
         "__wrapped__" in vars(base) for base in type(value).__mro__
     ):
         return None
-    found = getattr(value, "__wrapped__", None)
+    try:
+        found = getattr(value, "__wrapped__", None)
+    except Exception:
+        return None
     return found if callable(found) else None
 
 
