@@ -170,6 +170,7 @@ class TaskContext(TaskMetadata):
     def miss(self, key: str) -> None:
         """The result was not found in the cache: the function will run."""
         if (hook := self._session.hooks.on_cache_miss) is not None:
+            self.started = self._session.now()  # if the hook raises, the call ends here, and that end has a duration
             hook(self, key)
 
     def cache_failed(self, key: str, error: Exception) -> None:

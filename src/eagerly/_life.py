@@ -14,7 +14,7 @@ ENDINGS: Final = frozenset({"recalled", "returned", "failed", "cancelled"})
 
 LIFE: Final[dict[str, dict[str, str]]] = {
     "called": {"on_cache_hit": "recalled", "on_cache_miss": "missed", "before_node_execute": "running"},
-    "missed": {"before_node_execute": "running"},
+    "missed": {"before_node_execute": "running", "on_node_cancel": "cancelled"},
     "running": {
         "node_iteration": "streaming",
         "before_node_retry": "waiting",

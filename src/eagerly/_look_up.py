@@ -96,6 +96,8 @@ def look_up(call: TaskContext) -> Plan[Found | None]:
     except BaseException:  # what goes wrong here concerns this call only
         stored.give_up(None)
         raise
+    if stored.key is not None:
+        call.miss(stored.key.text)  # last, as the function runs now
     return None
 
 
@@ -123,7 +125,6 @@ def _look_in_cache(call: TaskContext, stored: StoredCall, options: CacheOptions)
                 yield from ensure_dataset(call, found.value)
             call.hit(key.text, None if declaration.is_generator else found.value)
             return found
-    call.miss(key.text)
     return None
 
 

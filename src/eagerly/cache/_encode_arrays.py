@@ -122,6 +122,8 @@ def _subclass(array: Any, walk: Walk) -> bytes:
 
 def _masked(array: Any, walk: Walk) -> bytes:
     np: Any = sys.modules["numpy"]
+    if array is np.ma.masked:
+        return record("masked")
     mask = np.ma.getmaskarray(array)
     attributes = vars(array)
     extra = {name: value for name, value in attributes.items() if name not in MASKED_STATE}

@@ -121,7 +121,7 @@ def _content(pa: Any, array: Any, walk: Walk) -> bytes:
     if types.is_boolean(kind):
         filled = array.fill_null(False) if array.null_count else array
         return record("plain", _validity(pa, array), _fixed(filled.cast(pa.uint8())))
-    if types.is_primitive(kind):
+    if types.is_primitive(kind) and kind.bit_width in (8, 16, 32, 64):
         return record("plain", _validity(pa, array), _fixed(_without_nulls(pa, array)))
     return record("items", encode_items(array.to_pylist(), walk))
 

@@ -175,25 +175,27 @@ class Objects:
             raise
 
     def remove(self, path: str) -> bool:
-        """Whether there was one."""
-        target = self._at(path)
+        """Remove the object; whether there was one."""
+        if not self._local:  # S3 does not say, after removing it, whether there was anything
+            self._fs.invalidate_cache()
+            if not self._fs.exists(self._at(path)):
+                return False
+        return self.drop(path)
+
+    def drop(self, path: str) -> bool:
+        """Remove the object; False if the file system says that there was none."""
         try:
-            if not self._local:  # S3 does not say whether there was anything
-                self._forget_listings()
-                self._fs.info(target)
-            self._fs.rm_file(target)
+            self._fs.rm_file(self._at(path))
         except FileNotFoundError:
             return False
         return True
 
     def remove_all(self, paths: Iterable[str]) -> None:
         """Remove many, in as few requests as the file system takes."""
-        targets = [self._at(path) for path in paths]
         if self._local or any(sign in self._root for sign in "*?["):  # rm() would take these for patterns
-            for target in targets:
-                with contextlib.suppress(FileNotFoundError):
-                    self._fs.rm_file(target)
-        elif targets:
+            for path in paths:
+                self.drop(path)
+        elif targets := [self._at(path) for path in paths]:
             self._fs.rm(targets)
 
     def remove_abandoned(self, age: float) -> None:
@@ -204,7 +206,7 @@ class Objects:
 
     def list(self, directory: str) -> Iterator[Found]:
         """All objects below `directory`."""
-        self._forget_listings()
+        self._fs.invalidate_cache()
         above = self._at(directory) + "/"
         try:
             found: Mapping[str, Mapping[str, Any]] = self._fs.find(above[:-1], detail=True)
@@ -216,7 +218,7 @@ class Objects:
 
     def age(self, path: str) -> float:
         """Seconds since the object was written; 0 if it has gone."""
-        self._forget_listings()
+        self._fs.invalidate_cache()
         try:
             written = self._fs.modified(self._at(path))
         except FileNotFoundError:
@@ -243,7 +245,7 @@ class Objects:
         claim = f"{path}.after-{dead.hex()[:64]}"
         if not self._create(claim, token):
             if self.age(claim) > lease:  # who made it was killed as well
-                self.remove(claim)
+                self.drop(claim)
             return False
         try:
             if self.read(path) != dead or self.age(path) <= lease:
@@ -251,7 +253,7 @@ class Objects:
             self.write(path, (token,))
             return True
         finally:
-            self.remove(claim)
+            self.drop(claim)
 
     def _create(self, path: str, content: bytes) -> bool:
         target = self._at(path)
@@ -274,9 +276,6 @@ class Objects:
         with self._fs.open(path, "wb") as file:
             for part in parts:
                 file.write(part)
-
-    def _forget_listings(self) -> None:
-        self._fs.invalidate_cache()
 
     def _at(self, path: str) -> str:
         return f"{self._root}/{path}"

@@ -177,7 +177,7 @@ class RemoteStore(OutsideStore):
             with self._asking("release a lock"):
                 objects = self._objects()
                 if objects.exclusive and objects.read(name) == token:
-                    objects.remove(name)
+                    objects.drop(name)
 
         return self._leases.hold(renew, end)
 
@@ -192,7 +192,7 @@ class RemoteStore(OutsideStore):
 
         def forget() -> None:
             with self._asking("unmark"):
-                self._objects().remove(name)
+                self._objects().drop(name)
 
         note()
         return self._leases.hold(note, forget)
@@ -231,17 +231,12 @@ class RemoteStore(OutsideStore):
         return objects
 
     def _is_outage(self, error: Exception) -> bool:
-        return not self._root.local and not isinstance(error, _REFUSALS)
+        return not self._root.local and any(_UNREACHABLE.search(cls.__name__) for cls in type(error).__mro__)
 
 
-_REFUSALS: Final = (
-    PermissionError,
-    FileNotFoundError,
-    FileExistsError,
-    IsADirectoryError,
-    NotADirectoryError,
-    ValueError,
-)
+_UNREACHABLE: Final = re.compile("Connect|Timeout|gaierror|ServiceRequest")
+"""In the names of the errors that say so. Each file system has its own, and most of its packages are not installed."""
+
 _marks = itertools.count(1)
 
 

@@ -43,7 +43,7 @@ class _Moment(NamedTuple):
 MOMENTS: Final[dict[str, _Moment]] = {
     "before_session_start": _Moment(("session_id",)),
     "on_cache_hit": _Moment(("call", "key", "value")),
-    "on_cache_miss": _Moment(("call", "key")),
+    "on_cache_miss": _Moment(("call", "key"), mid_life=True),
     "on_cache_error": _Moment(("call", "key", "error")),
     "before_node_execute": _Moment(("call",), mid_life=True),
     "node_iteration": _Moment(("call", "index", "item"), mid_life=True),

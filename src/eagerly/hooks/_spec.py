@@ -50,7 +50,7 @@ class EagerlySpec:
 
     @hook_spec
     def on_cache_miss(self, metadata: TaskMetadata, key: str, reporter: Reporter) -> None:
-        """The result of a call is not taken from the cache; `before_node_execute` follows.
+        """The result of a call is not taken from the cache; `before_node_execute` follows at once.
 
         Args:
             metadata: The facts about the call.

@@ -6,6 +6,7 @@ Parquet and feather share this. What would come back as something else is refuse
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from typing import Any
 
 from eagerly.datasets.formats._format import Sink, writing
@@ -18,6 +19,8 @@ __all__ = ["FRAMES", "TableWriter", "from_table", "is_frame", "is_rows", "to_tab
 FRAMES = ("pandas.DataFrame", "polars.DataFrame", "pyarrow.Table")
 
 ROWS_PER_GROUP = 10_000
+
+NESTED = (list, dict)
 
 
 def is_frame(value: Any) -> bool:
@@ -102,12 +105,18 @@ class TableWriter:
     """Writes the items of a stream in groups: dicts are collected to groups of rows, a frame is a group of its own."""
 
     def __init__(
-        self, sink: Sink, open_file: Callable[[Any], Any], format_name: str, options: Mapping[str, Any]
+        self,
+        sink: Sink,
+        open_file: Callable[[Any], Any],
+        check_frame: Callable[[Any], None],
+        format_name: str,
+        options: Mapping[str, Any],
     ) -> None:
-        """`open_file` takes a schema and gives what has ``write_table`` and ``close``."""
-        self._pyarrow = load_library("pyarrow", f"the {format_name} format", extra=format_name)
+        """`open_file` takes a schema and gives what has ``write_table`` and ``close``; `check_frame` sees the first."""
         self._sink = sink
+        self._pyarrow = load_library("pyarrow", f"the {format_name} format", extra=format_name)
         self._open_file = open_file
+        self._check_frame = check_frame
         self._format_name = format_name
         self._schema: Any = options.get("schema")
         self._rows_per_group: int = options.get("row_group_size", ROWS_PER_GROUP)
@@ -127,7 +136,10 @@ class TableWriter:
             raise DatasetFormatError(f"this stream had {type_name(self._kind)} for items, and has {describe(item)} now")
         self._kind = kind
         if kind is dict:
-            self._rows.append(item)
+            # Bodies that reuse one dict for all items must not change those that wait here.
+            self._rows.append(
+                {name: deepcopy(cell) if exact_type(cell) in NESTED else cell for name, cell in item.items()}
+            )
             if len(self._rows) >= self._rows_per_group:
                 self._flush()
         else:
@@ -155,6 +167,8 @@ class TableWriter:
         self._write_table(table)
 
     def _frame(self, frame: Any) -> Any:
+        if self._file is None:
+            self._check_frame(frame)
         if not is_exactly(frame, "pandas.DataFrame"):
             return to_table(frame, self._format_name)
         if not is_exactly(frame.index, "pandas.RangeIndex") or frame.index.name is not None:

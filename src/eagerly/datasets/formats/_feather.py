@@ -60,7 +60,11 @@ class FeatherFormat(TableFormat):
         check_options(self.name, options, ("compression", "row_group_size", "schema"))
         compression = compression_of(options)
         sink = Sink(file)
-        return TableWriter(sink, lambda schema: self._open(sink, schema, compression), self.name, options)
+
+        def open_file(schema: Any) -> Any:
+            return self._open(sink, schema, compression)
+
+        return TableWriter(sink, open_file, lambda frame: self.check_types(frame, {}), self.name, options)
 
     def _open(self, sink: Any, schema: Any, compression: str) -> Any:
         ipc = load_library("pyarrow.ipc", "the feather format", extra="feather")

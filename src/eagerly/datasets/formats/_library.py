@@ -127,5 +127,5 @@ def _version(distribution: str) -> str | None:
 def versions(distributions: tuple[str, ...]) -> dict[str, str]:
     """The versions of those that are installed and, where we know how they are imported, loaded."""
     modules = {library.distribution: module for module, library in LIBRARIES.items()}
-    loaded = [each for each in distributions if each not in modules or modules[each] in sys.modules]
+    loaded = [each for each in distributions if each not in modules or sys.modules.get(modules[each])]
     return {each: version for each in loaded if (version := _version(each)) is not None}

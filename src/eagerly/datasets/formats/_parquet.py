@@ -57,7 +57,11 @@ class ParquetFormat(TableFormat):
         check_options(self.name, options, {*parameters(parquet.ParquetWriter, *PLACES), "row_group_size", "schema"})
         sink = Sink(file)
         given = {name: option for name, option in options.items() if name not in ("schema", "row_group_size")}
-        return TableWriter(sink, lambda schema: parquet.ParquetWriter(sink, schema, **given), self.name, options)
+
+        def open_file(schema: Any) -> Any:
+            return parquet.ParquetWriter(sink, schema, **given)
+
+        return TableWriter(sink, open_file, lambda frame: self.check_types(frame, {}), self.name, options)
 
     def _parquet(self) -> Any:
         return load_library("pyarrow.parquet", "the parquet format")

@@ -156,6 +156,14 @@ def _known() -> Iterator[Format]:
     yield from _discover()
 
 
+def _candidates(names: tuple[str, ...]) -> Iterator[Format]:
+    """As `_known`, but of the built-in formats only those named, in this order."""
+    by_name = {each.name: each for each in BUILT_IN}
+    yield from list(_by_hand)
+    yield from (by_name[name] for name in names)
+    yield from _discover()
+
+
 def _named(name: str) -> Format:
     for each in _known():
         if each.name == name:
@@ -201,9 +209,7 @@ def _is_slip(extension: str, known: str) -> bool:
 def _usual(value: Any, streaming: bool) -> Format:
     if value is UNSET:
         return _named("jsonl" if streaming else "json")
-    usual = USUAL_FOR_ITEMS if streaming else USUAL
-    by_name = {each.name: each for each in BUILT_IN}
-    for each in (*_by_hand, *(by_name[name] for name in usual), *_discover()):
+    for each in _candidates(USUAL_FOR_ITEMS if streaming else USUAL):
         if not each.unsafe and (each.fits_item(value) if streaming else each.fits(value)):
             return each
     if streaming:
@@ -217,8 +223,7 @@ def _usual(value: Any, streaming: bool) -> Format:
 
 def _usual_to_load(return_type: Any, extension: str) -> Format:
     name = None if return_type is None else type_name(plain_type(return_type))
-    by_name = {each.name: each for each in BUILT_IN}
-    for each in (*_by_hand, *(by_name[usual] for usual in USUAL_TO_LOAD), *_discover()):
+    for each in _candidates(USUAL_TO_LOAD):
         if name in (each.types or (JSON_TYPES if each.name == "json" else ())) and not each.unsafe:
             return each
     found = f"the extension {extension!r} is of no format" if extension else "it has no extension"

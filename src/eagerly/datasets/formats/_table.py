@@ -31,15 +31,19 @@ class TableFormat(Format):
     def save(self, value: Any, file: BinaryIO, options: Mapping[str, Any], /) -> None:
         self.require_fit(value)
         if is_frame(value):
-            self._check_types(value, options)
+            self.check_types(value, options)
         self.write(value, Sink(file), options)
 
     def write(self, value: Any, sink: Any, options: Mapping[str, Any]) -> None:
         """Write a value that fits."""
         raise NotImplementedError
 
-    def _check_types(self, frame: Any, options: Mapping[str, Any]) -> None:
-        """Save and load the frame without its rows, which takes a moment, to see whether a column changes its type."""
+    def check_types(self, frame: Any, options: Mapping[str, Any]) -> None:
+        """Save and load the frame without its rows, which takes a moment, to see whether a column changes its type.
+
+        Raises:
+            DatasetFormatError: One does.
+        """
         empty = without_rows(frame)
         file = io.BytesIO()
         self.write(empty, file, options)
