@@ -14,6 +14,7 @@ from eagerly import Retry, current_session, current_task, hook_impl, session, ta
 from eagerly.hooks import EagerlySpec
 from eagerly.testing import RecordingHooks
 from kinds import Kind, all_kinds, async_kinds, stream_kinds
+from stored_calls import everything_is_stored, stores_in
 
 WITH_A_REPORTER = {
     hook
@@ -398,7 +399,7 @@ class TestEvents:
         assert (second.name, second.data) == ("again", {})
 
     @all_kinds
-    def test_from_every_hook_that_has_a_reporter(self, kind, eagerly_session, eagerly_hooks):
+    def test_from_every_hook_that_has_a_reporter(self, kind, eagerly_session, eagerly_hooks, tmp_path):
         def reporting(hook):
             return hook_impl(lambda self, reporter: reporter.report(hook))
 
@@ -408,13 +409,14 @@ class TestEvents:
             "fails": fails_first(2),
             "is interrupted": interrupted,
         }
-        with session(plugins=[Reports()]):
+        with session(plugins=[Reports()], **stores_in(tmp_path)):
             for name, body in bodies.items():
                 with contextlib.suppress(ConnectionError, KeyboardInterrupt):
                     kind.run(kind.make(body, retries=1, name=name))
+            everything_is_stored(kind)
         # The reporting plugin was registered last and so hears of each moment first.
-        for name in bodies:
-            events = eagerly_hooks.of(name)
+        for name in (*bodies, "stored", "unstorable"):
+            events = [event for event in eagerly_hooks.of(name) if event.hook in {"on_event", *WITH_A_REPORTER}]
             heard = [event.hook for event in events if event.hook != "on_event"]
             assert [event.name for event in events if event.hook == "on_event"] == heard
         reported = {event.name for event in eagerly_hooks.events if event.hook == "on_event"}

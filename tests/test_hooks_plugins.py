@@ -15,6 +15,8 @@ from eagerly import current_session, hook_impl, register_plugins, session, task
 from eagerly.errors import EagerlyError, OptionTypeError, PluginError
 from eagerly.hooks import EagerlySpec, unregister_plugins
 from eagerly.testing import RecordingHooks, instant_clock
+from kinds import Kind
+from stored_calls import everything_is_stored, stores_in
 
 ARGUMENTS = {
     hook: [name for name in inspect.signature(specified).parameters if name != "self"]
@@ -41,7 +43,7 @@ def flaky_stream(failures):
 
 
 def everything_happens():
-    """One session in which every hook fires."""
+    """Calls in which every hook fires; the session that is open has stores."""
     double(1)
     with pytest.raises(LookupError):
         fail()
@@ -49,6 +51,7 @@ def everything_happens():
     stream = flaky_stream([])
     next(stream)
     stream.close()
+    everything_is_stored(Kind.SYNC)
 
 
 def plugin_with(hook, arguments, received):
@@ -86,7 +89,7 @@ class Last(Named):
 
 class TestArguments:
     @pytest.mark.parametrize("hook", ARGUMENTS)
-    def test_any_subset_in_any_order(self, hook):
+    def test_any_subset_in_any_order(self, hook, tmp_path):
         chosen = [
             order
             for size in range(len(ARGUMENTS[hook]) + 1)
@@ -102,7 +105,7 @@ class TestArguments:
             def before_node_execute(self, reporter):
                 reporter.report("started", by="plugin")
 
-        with session(plugins=[hooks, Reporting(), *plugins], clock=instant_clock()):
+        with session(plugins=[hooks, Reporting(), *plugins], clock=instant_clock(), **stores_in(tmp_path)):
             everything_happens()
         expected = [event.arguments for event in hooks.events if event.hook == hook]
         assert expected
@@ -300,7 +303,7 @@ REFUSED = {
     ),
     "hook like nothing": (
         refused(zzz=hook_impl(lambda self: None)),
-        r"Theirs\.zzz: there is no hook of that name; the hooks are before_session_start, before_node_execute",
+        r"Theirs\.zzz: there is no hook of that name; the hooks are before_session_start, on_cache_hit",
     ),
     "misspelled argument": (
         refused(on_node_error=hook_impl(lambda self, metadata, eror: None)),

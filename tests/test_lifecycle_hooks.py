@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 
 import pytest
@@ -10,8 +11,18 @@ from eagerly import Clock, Settings, current_task, hook_impl, session, task
 from eagerly.hooks._spec import HOOKS
 from eagerly.testing import RecordingHooks, instant_clock
 from kinds import Kind, TheirError, all_kinds
+from stored_calls import (
+    DATASET_HOOKS,
+    OF_THE_CACHE,
+    dataset_of,
+    everything_is_stored,
+    no_ending_after_a_miss,
+    stores_in,
+    using,
+)
 
 OF_A_CALL = [name for name in HOOKS if "session" not in name]
+AFTER_THE_BODY = ("after_dataset_save", "after_node_execute")
 
 
 class HookError(Exception):
@@ -51,12 +62,15 @@ def fail():
 
 
 @all_kinds
-def test_every_hook_may_fail_and_the_value_is_unchanged(kind, caplog):
+def test_every_hook_may_fail_and_the_value_is_unchanged(kind, caplog, tmp_path):
     hooks = RecordingHooks()
-    with session(plugins=[hooks, broken(*HOOKS)], clock=instant_clock()):
+    with session(plugins=[hooks, broken(*HOOKS)], clock=instant_clock(), **stores_in(tmp_path)):
         assert kind.run(kind.make(succeed_at_last(), retries=1)) == "value"
+        assert everything_is_stored(kind) == [42, 42]
 
     hooks.verify()
+    of_failures = {"on_node_error", "on_node_cancel"} | ({"node_iteration"} if not kind.is_stream else set())
+    assert set(hooks.names()) == set(HOOKS) - of_failures
     failed = {record.getMessage().split()[2] for record in caplog.records if record.name == "eagerly.hooks"}
     assert failed == set(hooks.names())
     assert all("Broken" in record.getMessage() for record in caplog.records)
@@ -76,32 +90,42 @@ def test_every_hook_may_fail_and_the_error_is_unchanged(kind, caplog):
 
 
 @all_kinds
-def test_a_failing_hook_does_not_keep_others_from_running(kind, caplog):
+def test_a_failing_hook_does_not_keep_others_from_running(kind, caplog, tmp_path):
     caplog.set_level(logging.CRITICAL)
     before, after = RecordingHooks(), RecordingHooks()
-    with session(plugins=[before, broken(*HOOKS), after], clock=instant_clock()):
+    with session(plugins=[before, broken(*HOOKS), after], clock=instant_clock(), **stores_in(tmp_path)):
         kind.run(kind.make(succeed_at_last(), retries=1))
+        everything_is_stored(kind)
 
     assert before.names() == after.names()
 
 
 @all_kinds
-def test_a_failing_hook_causes_no_retry(kind, caplog):
+@pytest.mark.parametrize("strict", [False, True], ids=["lenient", "strict"])
+def test_a_failing_hook_causes_no_retry(kind, strict, caplog, tmp_path):
     caplog.set_level(logging.CRITICAL)
     calls = []
-    with session(plugins=[broken(*HOOKS)], clock=instant_clock()):
-        kind.run(kind.make(lambda: calls.append(1), retries=5))
+    outcome = pytest.raises(HookError) if strict else contextlib.nullcontext()
+    for number, hooks in enumerate([[hook] for hook in AFTER_THE_BODY] if strict else [HOOKS]):
+        made = kind.make(lambda: calls.append(1), retries=5, cache=True, cache_version="1", dataset=dataset_of(kind))
+        settings = Settings(strict_hooks=strict)
+        stores = stores_in(tmp_path / str(number))
+        with session(plugins=[broken(*hooks)], settings=settings, clock=instant_clock(), **stores), outcome:
+            kind.run(made)
 
-    assert calls == [1]
+        assert calls == [1] * (number + 1)
 
 
 @all_kinds
 @pytest.mark.parametrize("hook", OF_A_CALL)
 @pytest.mark.parametrize("error", [HookError, KeyboardInterrupt, SystemExit], ids=lambda cls: cls.__name__)
-@pytest.mark.parametrize("body", ["succeeding", "failing"])
-def test_a_strict_or_interrupted_hook_raises_and_the_call_still_ends_once(kind, hook, error, body):
+@pytest.mark.parametrize("body", ["succeeding", "failing", "stored"])
+def test_a_strict_or_interrupted_hook_raises_and_the_call_still_ends_once(request, kind, hook, error, body, tmp_path):
+    if hook == "on_cache_miss" and body == "stored":
+        request.applymarker(no_ending_after_a_miss)
     hooks = RecordingHooks()
     calls = []
+    stores = {}
 
     def counted():
         calls.append(1)
@@ -111,16 +135,26 @@ def test_a_strict_or_interrupted_hook_raises_and_the_call_still_ends_once(kind, 
     running = kind.make(counted, retries=1)
     fires = hook in _hooks_of(kind, body)
 
+    def call():
+        kind.run(running)
+
+    if body == "stored":
+        stored = hook in (*OF_THE_CACHE, *DATASET_HOOKS)
+        call, stores = using(kind, hook if stored else "on_cache_miss", tmp_path)
+
     expected = error if fires else (TheirError if body == "failing" else None)
     # on_event fires inside the body, where a strict hook's exception is like one of the body's own.
     with session(
-        plugins=[broken(hook, error=error), hooks], clock=instant_clock(), settings=Settings(strict_hooks=True)
+        plugins=[broken(hook, error=error), hooks],
+        clock=instant_clock(),
+        settings=Settings(strict_hooks=True),
+        **stores,
     ):
         if expected is None:
-            kind.run(running)
+            call()
         else:
             with pytest.raises(expected):
-                kind.run(running)
+                call()
 
     hooks.verify()
     assert len(hooks.calls()) == 1
@@ -129,10 +163,13 @@ def test_a_strict_or_interrupted_hook_raises_and_the_call_still_ends_once(kind, 
 
 
 def _hooks_of(kind, body):
+    items = {"node_iteration"} if kind.is_stream else set()
+    if body == "stored":
+        return {*OF_THE_CACHE, *DATASET_HOOKS, "before_node_execute", "after_node_execute"} | items
     common = {"before_node_execute", "before_node_retry", "after_node_retry", "on_event"}
     if body == "failing":
         return common | {"on_node_error"}
-    return common | {"after_node_execute"} | ({"node_iteration"} if kind.is_stream else set())
+    return common | {"after_node_execute"} | items
 
 
 @all_kinds
