@@ -122,7 +122,7 @@ def same(left: object, right: object) -> bool:
     ids=["plain", "signed", "verify"],
 )
 @given(value=VALUES)
-@settings(derandomize=True, max_examples=150, deadline=None)
+@settings(derandomize=True, max_examples=60, deadline=None)
 def test_a_value_comes_back_equal_and_of_the_same_type(envelopes: Envelopes, value: object) -> None:
     assert same(round_trip(envelopes, value), value)
 

@@ -153,7 +153,7 @@ def test_foreign_bytes(envelopes: Envelopes, data: bytes) -> None:
 
 
 @given(data=st.binary(max_size=300))
-@settings(derandomize=True, max_examples=300, deadline=None)
+@settings(derandomize=True, max_examples=200, deadline=None)
 def test_random_bytes(data: bytes) -> None:
     for envelopes in (PLAIN, SAFELY, SIGNED):
         refuses(envelopes, data)
@@ -161,7 +161,7 @@ def test_random_bytes(data: bytes) -> None:
 
 
 @given(data=st.data())
-@settings(derandomize=True, max_examples=300, deadline=None)
+@settings(derandomize=True, max_examples=200, deadline=None)
 def test_several_bytes_replaced(data: st.DataObject) -> None:
     good = pack(PLAIN, VALUES["arrays"])
     at = data.draw(st.integers(0, len(good) - 1))
@@ -422,7 +422,7 @@ def test_bytes_of_the_safe_format_mutated_without_a_checksum(number: int) -> Non
 
 
 @given(body=st.binary(max_size=200))
-@settings(derandomize=True, max_examples=500, deadline=None)
+@settings(derandomize=True, max_examples=200, deadline=None)
 @pytest.mark.filterwarnings("ignore")
 def test_random_bytes_as_the_safe_format(body: bytes) -> None:
     with contextlib.suppress(CorruptEntryError):

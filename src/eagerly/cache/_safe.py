@@ -276,13 +276,21 @@ def _items_of(value: Any, path: str) -> Iterator[tuple[object, str]]:
     if issubclass(cls, dict):
         for key in value:
             yield key, f"a key of {path}"
-            yield value[key], f"{path}[{key!r}]"
+            yield value[key], f"{path}[{_short(key)}]"
     elif issubclass(cls, list | tuple):
         for index, each in enumerate(value):
             yield each, f"{path}[{index}]"
     elif issubclass(cls, set | frozenset):
         for each in value:
             yield each, f"an item of {path}"
+
+
+def _short(key: object) -> str:
+    try:
+        text = repr(key)
+    except Exception:  # an int of more digits than Python writes out
+        text = f"<{_name(key)}>"
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _name(value: object) -> str:
