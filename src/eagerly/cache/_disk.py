@@ -20,12 +20,15 @@ from eagerly.cache._directory import Directory
 from eagerly.cache._files import ValueFiles, name_of
 from eagerly.cache._index import GET, Index, is_corrupt
 from eagerly.cache._locks import HeldLock, NoLock, WaitingMark, offset_of
+from eagerly.cache._memory import MemoryTier
 from eagerly.cache._pool import Pool
 from eagerly.cache._protocol import Buffer, CacheStats, StoredEntry
 from eagerly.cache._upkeep import clear, remove_unclaimed, sweep
 from eagerly.errors import CacheError, CorruptEntryError
 
 __all__ = ["DiskStore"]
+
+MAX_IN_MEMORY = 100_000  # results, however small
 
 _T = TypeVar("_T")
 
@@ -49,9 +52,14 @@ class DiskStore:
         namespace: What keeps signatures of different stores apart; the path, unless given.
         verify: Compare the checksums of large entries too.
         timeout: Seconds to wait for another process that writes.
+        memory_limit: How many bytes of results tasks may keep in the memory of each process, in front of the directory.
+            0: none.
+
+    Attributes:
+        memory: The memory tier that tasks use, or None. `get` and `put` know nothing of it.
 
     Raises:
-        OptionTypeError, OptionValueError: `size_limit` or `timeout` cannot be one.
+        OptionTypeError, OptionValueError: `size_limit`, `timeout` or `memory_limit` cannot be one.
 
     Example:
         >>> store = DiskStore("~/.cache/reports", size_limit=10 * 2**30)
@@ -70,6 +78,7 @@ class DiskStore:
         namespace: str | None = None,
         verify: bool = False,
         timeout: float = 5.0,
+        memory_limit: int = 2**26,
     ) -> None:
         self.path: str = os.path.abspath(os.path.expanduser(os.fspath(path)))
         self.size_limit = count("DiskStore(size_limit=...)", size_limit, alternative="a number of bytes")
@@ -78,6 +87,8 @@ class DiskStore:
         self.namespace = self.path if namespace is None else namespace
         self.verify = verify
         self.timeout = seconds("DiskStore(timeout=...)", timeout)
+        self.memory_limit = count("DiskStore(memory_limit=...)", memory_limit, alternative="a number of bytes")
+        self.memory = MemoryTier(memory_limit, MAX_IN_MEMORY) if memory_limit else None
         self._signed = signing_key is not None
         self._pool = Pool(self.path, timeout)
         self._directory = Directory(self.path, timeout, self._pool.lock, signed=self._signed)
@@ -92,7 +103,7 @@ class DiskStore:
         return f"{type(self).__name__}({self.path!r}{signed})"
 
     def __reduce__(self) -> tuple[Callable[[dict[str, Any]], DiskStore], tuple[dict[str, Any]]]:
-        names = ("path", "size_limit", "signing_key", "safe", "namespace", "verify", "timeout")
+        names = ("path", "size_limit", "signing_key", "safe", "namespace", "verify", "timeout", "memory_limit")
         return _rebuild, ({name: getattr(self, name) for name in names},)
 
     def get(self, key: bytes, /) -> Buffer | None:
@@ -163,7 +174,8 @@ class DiskStore:
         """Hits, misses and errors of this object; bytes and entries of all processes."""
         rows = self._read("SELECT COUNT(*), CAST(TOTAL(size) AS INTEGER) FROM Cache")
         entries, size = rows[0] if rows else (0, 0)
-        return CacheStats(self._hits, self._misses, self._errors, size, entries)
+        in_memory = 0 if self.memory is None else self.memory.hits
+        return CacheStats(self._hits + in_memory, self._misses, self._errors, size, entries)
 
     def entries(self, tag: str | None = None) -> Iterator[StoredEntry]:
         """The entries, newest first; only those with `tag` if it is given."""
