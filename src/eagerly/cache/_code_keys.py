@@ -6,6 +6,7 @@ own code, nothing is skipped in defaults and closure: what cannot be keyed there
 
 from __future__ import annotations
 
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Mapping
@@ -21,8 +22,8 @@ from eagerly.cache._encode_walk import HANDLERS, Walk, record
 
 __all__ = ["register"]
 
-_digests: dict[int, tuple[weakref.ref[Any], Any, bytes]] = {}
-"""By the identity of a code object or class: itself, the globals it was seen with, and its digest."""
+_digests: dict[int, tuple[weakref.ref[Any], int, bytes]] = {}
+"""By the identity of a code object or class: itself, the identity of the globals it was seen with, and its digest."""
 
 
 class _Busy(threading.local):
@@ -96,7 +97,7 @@ def _digest(thing: Any, namespace: Mapping[str, Any] | None, start: Callable[[Re
     """The digest of what a class or function reaches; kept, as it is asked for with every instance."""
     key = id(thing)
     known = _digests.get(key)
-    if known is not None and known[0]() is thing and known[1] is namespace:
+    if known is not None and known[0]() is thing and known[1] == id(namespace):
         return known[2]
     if key in _busy.identities:
         return b"inside itself"
@@ -108,6 +109,12 @@ def _digest(thing: Any, namespace: Mapping[str, Any] | None, start: Callable[[Re
     finally:
         _busy.identities.discard(key)
     digest = sha256(framed(content, *(framed(name, part) for name, part in sorted(reach.parts.items())))).digest()
-    if not _busy.identities:  # an inner digest may have met the outer one "inside itself"
-        _digests[key] = (weakref.ref(thing, lambda _: _digests.pop(key, None)), namespace, digest)
+    # An inner digest may have met the outer one "inside itself". Globals that are no module's may be gone tomorrow, and
+    # others may have their identity.
+    if not _busy.identities and (namespace is None or _is_of_module(namespace)):
+        _digests[key] = (weakref.ref(thing, lambda _: _digests.pop(key, None)), id(namespace), digest)
     return digest
+
+
+def _is_of_module(namespace: Mapping[str, Any]) -> bool:
+    return getattr(sys.modules.get(module_name(namespace)), "__dict__", None) is namespace
