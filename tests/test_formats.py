@@ -231,7 +231,7 @@ def test_without_an_extension_the_return_type_chooses(return_type: Any, name: st
 @pytest.mark.parametrize("return_type", [None, Any, set])
 def test_what_cannot_be_known_is_asked_for(return_type: Any) -> None:
     with pytest.raises(
-        DatasetFormatError, match="the format to load is not known: the extension '.v2' is of no format"
+        DatasetFormatError, match=r"the format to load is not known: the extension '\.v2' is of no format"
     ):
         format_for(loading=True, extension=".v2", return_type=return_type)
 
@@ -303,15 +303,20 @@ CORRUPT: dict[str, bytes] = {
 }
 
 
-@pytest.mark.parametrize("name", sorted({each.name for each in formats()} - {"bytes"}))
-@pytest.mark.parametrize("damage", ["garbage", "empty", "cut"])
+DAMAGES = [
+    (each.name, damage)
+    for each in formats()
+    for damage in ("garbage", "empty", "cut")
+    if each.name != "bytes" and (damage == "garbage" or each.name not in CORRUPT)  # the beginning of a text is a text
+]
+
+
+@pytest.mark.parametrize(("name", "damage"), DAMAGES)
 def test_a_damaged_file_is_an_error_that_names_the_format(name: str, damage: str) -> None:
     value = next(case[1] for case in [("jpeg", PHOTO), ("webp", PHOTO), ("png", PHOTO), *CASES] if case[0] == name)
     chosen = format_for(name=name, value=value)
     if damage == "garbage":
         data = CORRUPT.get(name, b"\x00garbage that is nothing at all" * 9)
-    elif name in CORRUPT:
-        pytest.skip("the beginning of a text is a text")
     else:
         data = b"" if damage == "empty" else saved(chosen, value)[:-40]
     with pytest.raises(DatasetError, match=f"this cannot be read as {name}: ") as caught:
@@ -405,7 +410,7 @@ def test_arrays_of_objects_are_neither_written_nor_read() -> None:
 def test_subclasses_of_arrays_are_not_flattened() -> None:
     masked = np.ma.masked_array([1, 2], mask=[True, False])
     for value in (masked, np.rec.array([(1, 2)]), np.float64(1)):
-        with pytest.raises(DatasetFormatError, match="npy takes a numpy.ndarray"):
+        with pytest.raises(DatasetFormatError, match=r"npy takes a numpy.ndarray"):
             format_for(name="npy", value=value)
 
 

@@ -1,4 +1,4 @@
-"""Text formats: any tree of plain values comes back exactly; what would not is refused, with its place and a way out."""
+"""Text formats: any tree of plain values comes back exactly. What would not is refused, with place and way out."""
 
 from __future__ import annotations
 
