@@ -550,6 +550,7 @@ CHANGES = [
     Edit("table of functions: function", GLOBALS, "x + 72", "x + 73", "main.right"),
     Edit("table of functions: lambda", GLOBALS, "x * 73", "x * 74"),
     Edit("table of functions: entry", GLOBALS, '{"left": left,', '{"left": right,', "main.HANDLERS"),
+    Edit("set of functions, classes and tuples", "def a(): return 1\ndef b(): return 2\nHOOKS = {a, b, lambda: 3, int, ('x', 1), ('y', 2), ('z', 3)}\ndef f(x):\n    return HOOKS", "return 2", "return 4", "main.b"),
     Edit("partial: function", GLOBALS, "x - 71", "x - 72", "main.left"),
     Edit("partial: argument", GLOBALS, "x=74", "x=75", "main.shifted"),
     Edit("function under another name", GLOBALS, "CHOICE = left", "CHOICE = right"),

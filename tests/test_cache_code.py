@@ -130,5 +130,11 @@ def test_the_version_depends_on_nothing_but_the_code(seen: dict[str, dict[str, A
     assert seen["moved"][case(edit)] == seen["before"][case(edit)]
 
 
+def test_nothing_is_skipped_because_looking_at_it_failed(seen: dict[str, dict[str, Any]]) -> None:
+    reasons = [reason for _, _, skipped in seen["before"].values() for reason in skipped.values()]
+    assert any("UPPER_CASE" in reason for reason in reasons)
+    assert [reason for reason in reasons if "looking at it failed" in reason] == []
+
+
 def test_every_blind_spot_is_tested() -> None:
     assert {*BLIND, "monkeypatching", "C code"} == set(BLIND_SPOTS)
