@@ -13,7 +13,8 @@ the names of local variables (unless another function captures them, or the code
 What does count, though one may doubt it: the message of an ``assert``; renaming a parameter or a variable that another
 function captures; the order of a table; all methods of the class of a method, since ``self`` reaches them; and two
 kinds of annotation that libraries act on: in a class whose base class or metaclass was installed, as with pydantic, and
-in the body of a class inside a function. An annotation of an inner function that has a condition in it counts as well.
+in the body of a class inside a function. An annotation inside a function counts as well if it has a condition in it, or
+if capturing the variable it names changes the code, as with type parameters.
 
 What cannot be seen is in `BLIND_SPOTS`. The source is never read: not `inspect.getsource`, no file.
 """
