@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,13 @@ def end(process: subprocess.Popen[bytes]) -> bytes:
     process.kill()
     _, said = process.communicate()
     return said
+
+
+@pytest.fixture
+def ends() -> Iterator[ExitStack]:
+    """For processes that are waited for also if the test fails."""
+    with ExitStack() as stack:
+        yield stack
 
 
 def temporary_files(folder: Path) -> list[str]:
@@ -115,7 +124,7 @@ def check_versions(store: DatasetStore) -> None:
 
 @pytest.mark.parametrize("versions", [False, True])
 def test_a_killed_save_leaves_the_old_or_the_new(tmp_path: Path, versions: bool) -> None:
-    kill_savers(tmp_path, versions, kills=5, seed=1)
+    kill_savers(tmp_path, versions, kills=3, seed=1)
 
 
 @pytest.mark.slow
@@ -147,9 +156,9 @@ print("done", flush=True)
 """
 
 
-@pytest.mark.parametrize("versions", [False, True])
+@pytest.mark.parametrize("versions", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.parametrize(
-    "calls", [("replace", "unlink", "write"), pytest.param(("open", "fsync", "mkdir", "close"), marks=pytest.mark.slow)]
+    "calls", [("replace", "unlink"), pytest.param(("open", "write", "fsync", "mkdir", "close"), marks=pytest.mark.slow)]
 )
 def test_killed_before_each_system_call(tmp_path: Path, versions: bool, calls: tuple[str, ...]) -> None:
     """There is no moment at which a kill leaves anything but the old or the new dataset."""
@@ -249,14 +258,16 @@ print("done", flush=True)
 
 
 @pytest.mark.parametrize("versions", [False, True])
-def test_writers_of_one_key_in_four_processes_and_a_reader(tmp_path: Path, versions: bool) -> None:
-    saves = 40
+def test_writers_of_one_key_in_four_processes_and_a_reader(tmp_path: Path, versions: bool, ends: ExitStack) -> None:
+    saves = 25
     processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(tmp_path), str(name), str(saves), str(versions)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+        ends.enter_context(
+            subprocess.Popen(
+                [sys.executable, "-c", WRITER, str(tmp_path), str(name), str(saves), str(versions)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
         )
         for name in range(4)
     ]

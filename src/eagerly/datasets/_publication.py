@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from functools import partial
+from itertools import count
 from typing import Any, BinaryIO
 
 from eagerly.datasets._key import check_key
@@ -22,15 +23,16 @@ from eagerly.datasets._manifest import (
     software,
     versions_folder,
 )
-from eagerly.datasets._place import Draft, Place
+from eagerly.datasets._place import Draft, Place, Stamp
 from eagerly.datasets.formats import Format
 from eagerly.errors import DatasetKeyError
 
-__all__ = ["Publication", "current", "read_manifest", "read_save", "tidy"]
+__all__ = ["Publication", "current", "open_known", "read_manifest", "read_save", "tidy"]
 
 
 _REMEMBERED = 4  # saves in a manifest that several processes write without a lock
 _INSISTENCE = 3
+_READS = 8  # more saves than that while one file is opened: what is there is taken
 
 
 class Publication:
@@ -175,6 +177,28 @@ def keep_version(place: Place, key: str, save: Save) -> None:
         finally:
             draft.discard()
     write_save(place, key, save)
+
+
+def open_known(place: Place, key: str) -> tuple[BinaryIO, Stamp, Manifest | None]:
+    """The file under `key`, and a manifest that knows this very file, without a lock.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError, IsADirectoryError: There is no such file.
+    """
+    before = None
+    for attempt in count(1):
+        file, stamp = place.open(key)
+        try:
+            # Read after the file was opened: a manifest is written before its file is there.
+            manifest = read_manifest(place, key)
+            if manifest is None or manifest.is_certain(stamp) or stamp == before or attempt == _READS:
+                return file, stamp, manifest
+        except BaseException:
+            file.close()
+            raise
+        before = stamp  # a save came between, or the file was altered: then it will be the same once more
+        file.close()
+    raise AssertionError("count() does not end")
 
 
 def read_manifest(place: Place, key: str) -> Manifest | None:

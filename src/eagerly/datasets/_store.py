@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from functools import partial
-from itertools import count, islice
+from itertools import islice
 from typing import Any, BinaryIO, TypeVar, overload
 
 from eagerly.datasets._key import check_key, extension, nearest_key
@@ -21,7 +21,7 @@ from eagerly.datasets._manifest import (
     versions_folder,
 )
 from eagerly.datasets._place import Place, open_place
-from eagerly.datasets._publication import Publication, current, read_manifest, read_save, tidy
+from eagerly.datasets._publication import Publication, current, open_known, read_manifest, read_save, tidy
 from eagerly.datasets._stream import StreamWriter
 from eagerly.datasets._trouble import loading, saving
 from eagerly.datasets._verify import Problem, identify, verify
@@ -32,7 +32,6 @@ __all__ = ["DatasetStore"]
 
 T = TypeVar("T")
 
-_READS = 8  # more saves than that while one load opens a file: it takes what it has
 _KNOWN = 10_000  # keys that are compared with one that does not exist
 
 
@@ -281,21 +280,11 @@ class DatasetStore:
 
     def _open(self, key: str) -> tuple[BinaryIO, Save | None]:
         """The file under `key`, and what is known of this very file."""
-        before = None
-        for attempt in count(1):
-            try:
-                file, stamp = self._place.open(key)
-            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-                raise self._not_found(key) from None
-            # Read after the file was opened: a manifest is written before its file is there.
-            manifest = read_manifest(self._place, key)
-            if manifest is None:
-                return file, None
-            if manifest.is_certain(stamp) or stamp == before or attempt == _READS:
-                return file, identify(file, manifest, stamp)
-            before = stamp  # a save came between, or the file was altered: then it will be the same once more
-            file.close()
-        raise AssertionError("count() does not end")
+        try:
+            file, stamp, manifest = open_known(self._place, key)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise self._not_found(key) from None
+        return file, None if manifest is None else identify(file, manifest, stamp)
 
     def _open_version(self, key: str, version: str) -> tuple[BinaryIO, Save]:
         if is_version(version):

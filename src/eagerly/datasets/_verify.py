@@ -8,7 +8,7 @@ from typing import BinaryIO, Literal, NamedTuple
 
 from eagerly.datasets._manifest import Manifest, Save, manifest_path, versions_folder
 from eagerly.datasets._place import Place, Stamp
-from eagerly.datasets._publication import read_manifest, read_save
+from eagerly.datasets._publication import open_known, read_save
 
 __all__ = ["Problem", "identify", "verify"]
 
@@ -57,44 +57,50 @@ def verify(place: Place, keys: Sequence[str], *, search: bool) -> list[Problem]:
 
 def _check(place: Place, key: str) -> Iterator[Problem]:
     found = list(_check_file(place, key))
-    if found:  # or a save came between the file and its manifest
+    if found:  # or there were so many saves at that moment that no manifest was caught with its file
         found = list(_check_file(place, key))
     yield from found
-    folder = versions_folder(key)
-    for path in sorted(place.walk(folder)):
-        version = path.rpartition("/")[2].removesuffix(".json")
-        if not path.endswith(".json"):
-            continue
-        save = read_save(place, key, version)
-        if save is None:
-            yield Problem(key, "unreadable", f"the manifest {place.locate(path)} is damaged", version)
-        else:
-            yield from _compare(place, key, f"{folder}/{version}", [save], version)
+    for path in sorted(place.walk(versions_folder(key))):
+        if path.endswith(".json"):
+            yield from _check_version(place, key, path.rpartition("/")[2].removesuffix(".json"))
 
 
 def _check_file(place: Place, key: str) -> Iterator[Problem]:
-    manifest = read_manifest(place, key)
-    if manifest is not None:
-        yield from _compare(place, key, key, manifest.saves, "")
-    elif place.stamp(manifest_path(key)) is not None:
-        yield Problem(key, "unreadable", f"the manifest {place.locate(manifest_path(key))} is damaged")
-    elif place.stamp(key) is not None:
-        yield Problem(key, "foreign", "no store has saved this file")
-    else:
-        yield Problem(key, "missing", "there is no such dataset")
+    try:
+        file, stamp, manifest = open_known(place, key)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        known = place.stamp(manifest_path(key)) is not None
+        yield Problem(key, "missing", f"{place.locate(key)} is gone" if known else "it never was there")
+        return
+    with file:
+        if manifest is not None:
+            yield from _compare(key, file, stamp, manifest.saves)
+        elif place.stamp(manifest_path(key)) is not None:
+            yield Problem(key, "unreadable", f"the manifest {place.locate(manifest_path(key))} is damaged")
+        else:
+            yield Problem(key, "foreign", "no store has saved this file")
 
 
-def _compare(place: Place, key: str, path: str, saves: Sequence[Save], version: str) -> Iterator[Problem]:
+def _check_version(place: Place, key: str, version: str) -> Iterator[Problem]:
+    path = f"{versions_folder(key)}/{version}"
+    save = read_save(place, key, version)
+    if save is None:
+        yield Problem(key, "unreadable", f"the manifest {place.locate(path)}.json is damaged", version)
+        return
     try:
         file, stamp = place.open(path)
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+    except FileNotFoundError:
         yield Problem(key, "missing", f"{place.locate(path)} is gone", version)
         return
     with file:
-        if all(save.stamp.size != stamp.size for save in saves):
-            yield Problem(key, "altered", f"it has {stamp.size} bytes, and {saves[0].stamp.size} were saved", version)
-        elif _digest(file) not in {save.sha256 for save in saves}:
-            yield Problem(key, "altered", "its SHA-256 is not that of what was saved", version)
+        yield from _compare(key, file, stamp, [save], version)
+
+
+def _compare(key: str, file: BinaryIO, stamp: Stamp, saves: Sequence[Save], version: str = "") -> Iterator[Problem]:
+    if all(save.stamp.size != stamp.size for save in saves):
+        yield Problem(key, "altered", f"it has {stamp.size} bytes, and {saves[0].stamp.size} were saved", version)
+    elif _digest(file) not in {save.sha256 for save in saves}:
+        yield Problem(key, "altered", "its SHA-256 is not that of what was saved", version)
 
 
 def _digest(file: BinaryIO) -> str:
