@@ -35,6 +35,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eagerly.cache._encode import encode, encode_arguments, register_key
+from eagerly.cache._encode_walk import record
 from eagerly.errors import OptionTypeError, OptionValueError, UnkeyableArgument
 
 
@@ -119,6 +120,17 @@ class Guest:
 @dataclasses.dataclass(frozen=True, slots=True)
 class Frozen:
     a: Any
+
+
+@dataclasses.dataclass
+class Rows(list[Any]):
+    name: str
+
+
+def rows(*items: Any) -> Rows:
+    made = Rows("a")
+    made.extend(items)
+    return made
 
 
 class Lazy:
@@ -221,6 +233,8 @@ DIFFERENT: list[tuple[str, Any, Any]] = [
     ("dataclasses with the same fields", User("a"), Guest("a")),
     ("a field that does not compare", User("a", note="x"), User("a", note="y")),
     ("an attribute beside the fields", User("a"), dataclasses.replace(User("a"))),
+    ("a slot that is empty or None", object.__new__(Frozen), Frozen(None)),
+    ("items beside the fields", rows(1), rows(2)),
     ("path and str", pathlib.PurePosixPath("a"), "a"),
     ("two kinds of paths", pathlib.PurePosixPath("a"), pathlib.PureWindowsPath("a")),
     ("UUID and its int", uuid.UUID(int=1), 1),
@@ -343,7 +357,7 @@ LIKE_JSON = st.recursive(
     lambda inner: st.one_of(st.lists(inner, max_size=20), st.dictionaries(st.text(), inner, max_size=20)),
 )
 
-thorough = settings(derandomize=True, deadline=None, max_examples=250)
+thorough = settings(derandomize=True, deadline=None, max_examples=100)
 
 
 def rebuilt(value: Any) -> Any:
@@ -417,6 +431,19 @@ def test_one_odd_item_in_a_long_run_is_seen(odd: Any, place: int) -> None:
     for run in ([1] * 100, [1.0] * 100, ["1"] * 100):
         other = [*run[:place], odd, *run[place + 1 :]]
         assert (key(run) == key(other)) == (identity(run) == identity(other))
+
+
+def test_items_that_take_as_much_room_as_a_number_are_seen() -> None:
+    like_ints = [1, b"", bytearray(), array.array("b"), ""]
+    like_floats = [1.0, b"abcd", bytearray(b"abcd"), array.array("b", b"abcd"), "abcd"]
+    for odds in (like_ints, like_floats):
+        assert len({key([odds[0]] * 30 + [odd] + [odds[0]] * 40) for odd in odds}) == len(odds)
+
+
+def test_parts_of_a_record_do_not_run_together() -> None:
+    assert record("a", b"x", b"yz") != record("a", b"xy", b"z")
+    assert record("a", b"", b"x") != record("a", b"x", b"") != record("a", b"x")
+    assert record("ab", b"c") != record("a", b"bc")
 
 
 def test_an_ordered_long_dict_differs_from_an_unordered_one() -> None:

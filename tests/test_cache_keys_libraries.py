@@ -214,6 +214,18 @@ EQUAL: list[tuple[str, Any, Any]] = [
         chunked(["a", "b"]).column(0).dictionary_encode(),
         chunked(["a"], ["b"]).column(0).dictionary_encode(),
     ),
+    (
+        "Arrow chunks with dictionaries of their own",
+        chunked(["a", "b"]).column(0).dictionary_encode(),
+        pa.chunked_array([pa.array([text]).dictionary_encode() for text in "ab"]),
+    ),
+    ("the masked constant", np.ma.masked, np.ma.masked_array([1], mask=[True])[0]),
+    (
+        "Arrow values without a format of numbers",
+        pa.array([None, (1, 2, 3)], pa.month_day_nano_interval()).slice(1),
+        pa.array([(1, 2, 3)], pa.month_day_nano_interval()),
+    ),
+    ("Arrow decimals", pa.array([None, 1], pa.decimal128(5, 2)).slice(1), pa.array([1], pa.decimal128(5, 2))),
     ("an attrs object that was looked at", Order(1), looked_at(Order(1))),
     ("an attrs object with what is not to be computed", Costly(1), Costly(1)),
     ("an attrs object that was hashed", Hashed(1), with_hash(Hashed(1))),
@@ -224,6 +236,7 @@ EQUAL: list[tuple[str, Any, Any]] = [
 
 DIFFERENT: list[tuple[str, Any, Any]] = [
     ("Fortran order, the one split of equal values", BASE, np.asfortranarray(BASE)),
+    ("orders of the same memory", np.arange(4).reshape(2, 2), np.arange(4).reshape(2, 2).T),
     ("shapes", np.zeros((2, 3)), np.zeros((3, 2))),
     ("empty shapes", np.zeros((0, 3)), np.zeros((0, 2))),
     ("no dimension and one", np.array(1), np.array([1])),
@@ -365,7 +378,7 @@ COLUMNS: list[tuple[Any, Any, Any]] = [
     (LISTS, pa.list_(pa.int64()), pl.List(pl.Int64)),
     (STRUCTS, pa.struct({"a": pa.int64(), "b": pa.string()}), pl.Struct({"a": pl.Int64, "b": pl.String})),
 ]
-thorough = settings(derandomize=True, deadline=None, max_examples=120)
+thorough = settings(derandomize=True, deadline=None, max_examples=60)
 
 
 @pytest.mark.parametrize("column", range(len(COLUMNS)))

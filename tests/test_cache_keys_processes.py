@@ -285,6 +285,9 @@ def test_what_encodes_functions_and_classes_can_be_registered() -> None:
         encode(function, "x"), encode(factory()(), "x"), encode(factory(), "x")
         after = encode(Local(), "x"), encode(Made, "x")
         assert not set(before) & set(after)
+        Local.default = Local()  # a class that has an instance of itself
+        register_encoder(type, lambda cls, walk: record("class!", walk(vars(cls).get("default"), ".default")))
+        encode(Local(), "x"), encode(Local, "x")
     """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)
