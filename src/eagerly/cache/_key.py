@@ -58,7 +58,10 @@ class KeyMaker:
         options: What the task was told.
     """
 
-    __slots__ = ("_description", "_hash", "_ignore", "_prefix", "code", "func", "tag", "version")
+    __slots__ = (
+        *("_description", "_hash", "_ignore", "_keyed", "_looks_again", "_prefix"),
+        *("code", "func", "tag", "version"),
+    )
 
     def __init__(
         self,
@@ -73,17 +76,21 @@ class KeyMaker:
         self._hash = options.hash
         self._ignore = options.ignore
         self.version = options.version
+        self._keyed = [name for name in parameters if name not in options.ignore]
+        looks = options.hash is None and options.version is None
+        self._looks_again = looks and _can_be_typed_anew(func)
         self.code: CodeVersion | None = None
-        if options.hash is None and options.version is None:
-            self.code = code_version(func)
-        version = f"set {options.version}" if self.code is None else f"code {self.code.digest}"
-        keyed = [name for name in parameters if name not in options.ignore]
-        self._prefix = sha256(_framed(SCHEMA, self.tag, version, PYTHON, *keyed)).digest()
+        self._adopt(code_version(func) if looks else None)
+
+    def _adopt(self, code: CodeVersion | None) -> None:
+        self.code = code
+        version = f"set {self.version}" if code is None else f"code {code.digest}"
+        self._prefix = sha256(_framed(SCHEMA, self.tag, version, PYTHON, *self._keyed)).digest()
         about = {
             "task": self.tag,
             "python": PYTHON,
-            "version": options.version,
-            "code": None if self.code is None else dict(self.code.parts),
+            "version": self.version,
+            "code": None if code is None else dict(code.parts),
         }
         self._description = json.dumps(about, separators=(",", ":"))[:-1]
 
@@ -95,6 +102,8 @@ class KeyMaker:
         """
         if self._hash is not None:
             return self._hashed(inputs)
+        if self._looks_again and self.code is not None and (code := code_version(self.func)).digest != self.code.digest:
+            self._adopt(code)
         arguments = encode_arguments(inputs, self._ignore)
         digest = sha256(self._prefix + b"".join([encoded for _, encoded in arguments])).digest()
         return CallKey(digest[:20], arguments)
@@ -131,6 +140,12 @@ def read_description(meta: bytes) -> Mapping[str, Any]:
 def _framed(*parts: str) -> bytes:
     encoded = [part.encode("utf-8", "surrogatepass") for part in parts]
     return b"".join(len(part).to_bytes(8, "big") + part for part in encoded)
+
+
+def _can_be_typed_anew(func: Any) -> bool:
+    """Whether what the function uses may be replaced under its hands, as in a notebook: then each call looks again."""
+    module = getattr(func, "__globals__", {})
+    return hasattr(sys, "ps1") or "__file__" not in module
 
 
 def _lasting_name(module: str | None) -> str:
