@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
+from eagerly._callables import innermost
 from eagerly.cache._code import CodeVersion, code_version
 from eagerly.cache._encode import encode_arguments
 from eagerly.errors import UnkeyableArgument
@@ -144,8 +145,9 @@ def _framed(*parts: str) -> bytes:
 
 def _can_be_typed_anew(func: Any) -> bool:
     """Whether what the function uses may be replaced under its hands, as in a notebook: then each call looks again."""
-    module = getattr(func, "__globals__", {})
-    return hasattr(sys, "ps1") or "__file__" not in module
+    function = innermost(func)
+    module = getattr(function, "__globals__", None) or getattr(type(function).__call__, "__globals__", None)
+    return module is not None and (hasattr(sys, "ps1") or "__file__" not in module)
 
 
 def _lasting_name(module: str | None) -> str:
