@@ -23,6 +23,8 @@ from eagerly.errors import CacheError, OptionTypeError, OptionValueError
 LARGE = 100_000
 """Bytes; enough for a file of its own."""
 
+FDS = Path("/proc/self/fd")
+
 
 def key(name: object) -> bytes:
     return hashlib.sha1(repr(name).encode()).digest()
@@ -421,19 +423,19 @@ class TestThreads:
     def test_threads_that_end_leave_no_connection(self, store: DiskStore) -> None:
         store.put(key(1), [b"x"])
         gc.collect()
-        before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else None
+        before = len(list(FDS.iterdir())) if FDS.is_dir() else None
         for _ in range(50):
             thread = threading.Thread(target=store.get, args=(key(1),))
             thread.start()
             thread.join()
         gc.collect()  # a connection that nobody closed would warn, which is an error
         if before is not None:
-            assert len(os.listdir("/proc/self/fd")) == before
+            assert len(list(FDS.iterdir())) == before
 
     def test_a_store_that_is_forgotten_closes_its_files(self, path: Path) -> None:
         DiskStore(path).put(key(1), [b"x"])
-        if os.path.isdir("/proc/self/fd"):
-            links = [os.readlink(fd) for fd in Path("/proc/self/fd").iterdir() if fd.exists()]
+        if FDS.is_dir():
+            links = [str(fd.readlink()) for fd in FDS.iterdir() if fd.exists()]
             assert not [link for link in links if link.startswith(str(path))]
 
 

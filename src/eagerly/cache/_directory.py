@@ -117,11 +117,11 @@ class Directory:
         if NAME + "-journal" in found:
             # We never write one. A planted one can name any file, which SQLite would delete.
             raise WrongSchema("there is a rollback journal beside it")
-        self.is_writable = _is_writable(self._path)
+        was_writable, self.is_writable = self.is_writable, _is_writable(self._path)
         if self._signed or not status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             self._seen = status.st_ctime_ns
         # An index that cannot be written to is read as if it never changed.
-        return True, self._index != before or not self.is_writable
+        return True, self._index != before or not (was_writable and self.is_writable)
 
     def create(self) -> None:
         """Make what is missing."""
@@ -172,7 +172,14 @@ class Directory:
                     os.unlink(os.path.join(self._path, name))
 
     def locks(self) -> LockFile | None:
-        """The locks of this process in this directory; None where there can be none."""
+        """The locks of this process in this directory; None where there can be none.
+
+        Raises:
+            UntrustedEntryError: Somebody else can write here.
+        """
+        if not self.is_current():
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                check_directory(self._path, os.stat(self._path), signed=self._signed)
         path = os.path.join(self._path, "locks")
         for _ in range(2):
             try:

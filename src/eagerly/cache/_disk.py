@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -18,7 +17,7 @@ from eagerly._numbers import count, seconds
 from eagerly._warnings import warn
 from eagerly.cache._directory import Directory
 from eagerly.cache._files import ValueFiles, name_of
-from eagerly.cache._index import GET, Index, is_corrupt
+from eagerly.cache._index import GET, TROUBLE, Index, is_corrupt
 from eagerly.cache._locks import HeldLock, NoLock, WaitingMark, offset_of
 from eagerly.cache._memory import MemoryTier
 from eagerly.cache._pool import Pool
@@ -115,7 +114,7 @@ class DiskStore:
         """
         try:
             value = self._find(key)
-        except (sqlite3.Error, OSError) as error:
+        except TROUBLE as error:
             self._errors += 1
             self._recover(error, "read")
             return None
@@ -165,6 +164,8 @@ class DiskStore:
             return 0
         self._index.touched.clear()
         cleared = self._write(lambda index: clear(index, self._files, self._directory))
+        if not self._directory.is_current():
+            self._pool.close_everywhere()
         self._directory.remove_set_aside()
         self._files.remove_empty_shards()
         self._directory.change_generation()
@@ -255,7 +256,7 @@ class DiskStore:
     def _exists(self) -> bool:
         try:
             return self._directory.is_current() or self._attach()
-        except (sqlite3.Error, OSError) as error:
+        except TROUBLE as error:
             self._recover(error, "read")
             return False
 
@@ -273,7 +274,7 @@ class DiskStore:
                 return []
             with self._pool.lent() as connection:
                 return connection.execute(statement, arguments).fetchall()
-        except (sqlite3.Error, OSError) as error:
+        except TROUBLE as error:
             self._errors += 1
             self._recover(error, "read")
             return []
@@ -289,7 +290,7 @@ class DiskStore:
                     self._swept = True
                     self._transact(lambda index: sweep(index, self._files))
                 return self._transact(action)
-            except (sqlite3.Error, OSError) as error:
+            except TROUBLE as error:
                 self._errors += 1
                 self._recover(error, "written to")
             except CacheError:
@@ -323,20 +324,20 @@ class DiskStore:
                     return _save(index, key, (size, name, None), expires, tag)
             except BaseException:
                 if written.published:
-                    with contextlib.suppress(sqlite3.Error, OSError):
+                    with contextlib.suppress(*TROUBLE):
                         remove_unclaimed(index, self._files, [name])
                 raise
 
     def _flush_touched(self, now: float) -> None:
         """Write for other processes when entries were last used; if that fails, it is forgotten."""
         self._next_touch = now + _TOUCH_INTERVAL
-        with contextlib.suppress(sqlite3.Error, OSError, CacheError):
+        with contextlib.suppress(*TROUBLE, CacheError):
             self._transact(Index.write_touched)
 
     def _recover(self, error: Exception, done: str) -> None:
         """Set a corrupt index aside. Every other error becomes a `CacheError`."""
         self._directory.forget()
-        if not (isinstance(error, sqlite3.Error) and is_corrupt(error)):
+        if not is_corrupt(error):
             why = str(error)
             if "locked" in why:
                 why = f"another process has been writing to it for more than {self.timeout:g} s"

@@ -37,7 +37,19 @@ else:
     from diskcache import Cache as _Cache
     from diskcache import Disk as _Disk
 
-__all__ = ["GET", "NAME", "SCHEMA", "Connection", "Index", "WrongSchema", "connect", "create", "is_corrupt", "is_full"]
+__all__ = [
+    "GET",
+    "NAME",
+    "SCHEMA",
+    "TROUBLE",
+    "Connection",
+    "Index",
+    "WrongSchema",
+    "connect",
+    "create",
+    "is_corrupt",
+    "is_full",
+]
 
 NAME = "cache.db"
 
@@ -72,6 +84,9 @@ SCHEMA = {
         f" UPDATE Settings SET value = value - OLD.size - {_ROW} WHERE key = 'size'; END"
     ),
 }
+
+TROUBLE = (sqlite3.Error, OSError, UnicodeError)
+"""What using an index can raise: with a damaged one, even the message of SQLite's error may be no text."""
 
 _PAGE = 2048  # bytes; a put changes five pages wherever they are, so small pages mean less to write
 _CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_SCHEMA)
@@ -280,6 +295,10 @@ class Index(_Cache):
                 if not exists(key, filename):
                     self.execute("DELETE FROM Cache WHERE rowid = ?", (rowid,))
 
+    def shorten_log(self) -> None:
+        """Bring what is in SQLite's log to where it belongs, and give its room back, as far as others let us."""
+        self.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
     def volume(self) -> int:
         """Bytes of all entries, with what their rows take."""
         row = self._con.execute("SELECT value FROM Settings WHERE key = 'size'").fetchone()
@@ -318,6 +337,7 @@ def connect(directory: str, timeout: float, *, writable: bool) -> Connection:
         check_same_thread=False,
         factory=Connection,
     )
+    connection.text_factory = _text
     try:
         # No memory map: a truncated database must give an error, not a signal. No functions from a planted schema.
         for pragma in ("trusted_schema=OFF", "synchronous=NORMAL", "mmap_size=0", "cache_size=-4096"):
@@ -329,6 +349,10 @@ def connect(directory: str, timeout: float, *, writable: bool) -> Connection:
         connection.close()
         raise
     return connection
+
+
+def _text(content: bytes) -> str:
+    return content.decode(errors="replace")
 
 
 def create(path: str, mode: int) -> None:
@@ -347,9 +371,9 @@ def create(path: str, mode: int) -> None:
         connection.close()
 
 
-def is_corrupt(error: sqlite3.Error) -> bool:
+def is_corrupt(error: Exception) -> bool:
     """Whether the database itself is at fault, and will stay so."""
-    if isinstance(error, WrongSchema):
+    if isinstance(error, WrongSchema | UnicodeError):
         return True
     code = getattr(error, "sqlite_errorcode", 0)
     return code == _SHORT_READ or code & 0xFF in _CORRUPT

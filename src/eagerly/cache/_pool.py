@@ -95,6 +95,12 @@ class Pool:
         for connection in idle:
             connection.close()
 
+    def close_everywhere(self) -> None:
+        """Also for other stores of this process on the same directory: till then, a removed index takes room."""
+        for pool in list(_pools):
+            if pool._directory == self._directory:
+                pool.close()
+
     def before_fork(self) -> None:
         self.lock.acquire()
         # From here on nobody gets a connection, and those that come back are closed.

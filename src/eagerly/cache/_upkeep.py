@@ -52,6 +52,7 @@ def _clear_full_disk(index: Index, files: ValueFiles, directory: Directory) -> i
     for key in files.found():
         files.remove(key)
     try:
+        index.shorten_log()
         index.clear()
     except sqlite3.OperationalError as error:
         if not is_full(error):
