@@ -97,7 +97,7 @@ def stores_in(folder: Path) -> dict[str, Any]:
 
 def dataset_of(kind: Kind) -> str:
     """A key under which a task of this kind can save."""
-    return "result.jsonl" if kind.is_stream else "result.json"
+    return f"{kind.value}.{'jsonl' if kind.is_stream else 'json'}"
 
 
 def save_and_load() -> int:

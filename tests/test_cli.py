@@ -356,20 +356,50 @@ class TestConfig:
     """`eagerly config`."""
 
     def test_defaults(self, project: Project) -> None:
-        assert project.run("config") == (
-            0,
-            "wrap_errors       False  default\nstrict_hooks      False  default\ndiscover_plugins  True   default\n",
-            "",
+        table = (
+            "wrap_errors        False             default\n"
+            "strict_hooks       False             default\n"
+            "discover_plugins   True              default\n"
+            "cache_store        '.eagerly/cache'  default\n"
+            "cache_mode         'on'              default\n"
+            "cache_signing_key  None              default\n"
+            "dataset_store      '.'               default\n"
         )
+        assert project.run("config") == (0, table, "")
 
     def test_every_value_names_its_source(self, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-        path = project.write("pyproject.toml", "[tool.eagerly]\nwrap_errors = true\nstrict_hooks = true\n")
+        lines = ["[tool.eagerly]", "wrap_errors = true", "strict_hooks = true", "dataset_store = '/data'"]
+        path = project.write("pyproject.toml", "\n".join(lines))
         monkeypatch.setenv("EAGERLY_STRICT_HOOKS", "0")
+        monkeypatch.setenv("EAGERLY_CACHE_STORE", "s3://bucket")
+        monkeypatch.setenv("EAGERLY_CACHE_MODE", "READ")
         assert project.run("config").out == (
-            f"wrap_errors       True   {path} [tool.eagerly]\n"
-            "strict_hooks      False  environment variable EAGERLY_STRICT_HOOKS\n"
-            "discover_plugins  True   default\n"
+            f"wrap_errors        True           {path} [tool.eagerly]\n"
+            "strict_hooks       False          environment variable EAGERLY_STRICT_HOOKS\n"
+            "discover_plugins   True           default\n"
+            "cache_store        's3://bucket'  environment variable EAGERLY_CACHE_STORE\n"
+            "cache_mode         'read'         environment variable EAGERLY_CACHE_MODE\n"
+            "cache_signing_key  None           default\n"
+            f"dataset_store      '/data'        {path} [tool.eagerly]\n"
         )
+
+    def test_a_relative_place_is_shown_from_its_file(self, project: Project) -> None:
+        path = project.write("pyproject.toml", "[tool.eagerly]\ndataset_store = 'data'\n")
+        assert repr(str(path.parent / "data")) in project.run("config").out
+
+    def test_the_secret_is_not_shown(self, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("EAGERLY_CACHE_SIGNING_KEY", "never to be seen anywhere")
+        out = project.run("config").out
+        assert "never" not in out
+        (line,) = (line for line in out.splitlines() if "signing" in line)
+        assert line == "cache_signing_key  (set)             environment variable EAGERLY_CACHE_SIGNING_KEY"
+
+    def test_a_bad_secret_is_not_shown_either(self, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("EAGERLY_CACHE_SIGNING_KEY", "never seen")
+        code, out, err = project.run("config")
+        assert (code, out) == (2, "")
+        assert "EAGERLY_CACHE_SIGNING_KEY" in err
+        assert "never" not in err
 
     @pytest.mark.parametrize("words", [["config"], ["run", "flow"]])
     def test_a_bad_setting_is_2_without_a_traceback(

@@ -16,6 +16,7 @@ import pytest
 import eagerly
 from eagerly import hook_impl, session, task
 from eagerly.errors import (
+    DatasetError,
     EagerlyError,
     EagerlyWarning,
     OptionTypeError,
@@ -24,6 +25,7 @@ from eagerly.errors import (
     SettingsError,
 )
 from eagerly.testing import instant_clock
+from stored_calls import DictStore
 
 
 def fetch(city):
@@ -89,6 +91,15 @@ MISTAKES = [
     ("session(plugins=Notifier())", OptionTypeError, "takes a list of plugins, not <...; write plugins=["),
     ("session(clock=3)", OptionTypeError, "takes a Clock, not 3; leave it out for the clock of the session around it"),
     ("Clock(now=3)", OptionTypeError, "Clock(now=...) takes a function, not 3"),
+    ("Clock(time=3)", OptionTypeError, "Clock(time=...) takes a function, not 3"),
+    ('Settings(cache_store="")', SettingsError, "Settings(cache_store=...) takes a path or a URL, not ''"),
+    ('Settings(cache_mode="of")', SettingsError, "takes 'on' or 'off' or 'read' or 'refresh', not 'of'"),
+    (
+        'Settings(cache_signing_key="short")',
+        SettingsError,
+        "takes a string of 16 characters or more, not this one (str)",
+    ),
+    ('session(dataset_stor="x")', OptionTypeError, "no option 'dataset_stor'; did you mean 'dataset_store'?"),
     ('session(plugins="notifier")', OptionTypeError, "takes a list of plugins, not 'notifier'; write plugins=["),
     ("session(clock=instant_clock)", OptionTypeError, "takes a Clock, not <function...; write clock=instant_clock()"),
     ("session(clock=Clock)", OptionTypeError, "takes a Clock, not <class...; write clock=Clock()"),
@@ -134,12 +145,202 @@ MISTAKES = [
         "not supported for generator tasks: ...rows is...bound the work on each item",
     ),
     ("task(rows_async, timeout=5)", OptionValueError, "Timeouts are not supported for generator tasks: timeout=5"),
+    # Caching
     (
-        "task(rows, cache=True)",
+        'task(fetch, cache="")',
         OptionValueError,
-        "Caching is not supported for generator tasks: cache=True, and rows is...or return a list",
+        "task(cache=...) must not be empty; write cache=True for the store of the",
     ),
-    ("task(cache=True)(rows_async)", OptionValueError, "Caching is not supported for generator tasks: cache=True"),
+    (
+        "task(fetch, cache=3)",
+        OptionTypeError,
+        "task(cache=...) takes a path, a URL or a CacheStore, not 3; write cache=True",
+    ),
+    ("task(fetch, cache=None)", OptionTypeError, "takes a path, a URL or a CacheStore, not None; write cache=True"),
+    (
+        'task(fetch, cache=b"here")',
+        OptionTypeError,
+        "takes a path, a URL or a CacheStore, not b'here'; write cache=True",
+    ),
+    ("task(fetch, cache=DictStore)", OptionTypeError, "takes a store, and DictStore is a class; write DictStore(...)"),
+    (
+        'task(fetch, cache="here", cache_store="there")',
+        OptionValueError,
+        "names two stores; write cache=True beside cache_store",
+    ),
+    ('task(fetch, cache=True, cache_store="")', OptionValueError, "cache_store=...) must not be empty; leave it out"),
+    (
+        "task(fetch, cache=True, cache_store=3)",
+        OptionTypeError,
+        "task(cache_store=...) takes a path, a URL or a CacheStore",
+    ),
+    (
+        "task(fetch, cache=True, cache_ttl=-1)",
+        OptionValueError,
+        "task(cache_ttl=...) must be finite and greater than 0, not -1",
+    ),
+    (
+        "task(fetch, cache=True, cache_ttl=0)",
+        OptionValueError,
+        "task(cache_ttl=...) must be finite and greater than 0, not 0",
+    ),
+    ('task(fetch, cache=True, cache_ttl=float("nan"))', OptionValueError, "must be finite and greater than 0, not nan"),
+    ('task(fetch, cache=True, cache_ttl="1")', OptionTypeError, "takes seconds (int or float) or a timedelta, not '1'"),
+    (
+        "task(fetch, cache=True, cache_ttl=True)",
+        OptionTypeError,
+        "takes seconds (int or float) or a timedelta, not True",
+    ),
+    (
+        "task(fetch, cache=True, cache_hash=3)",
+        OptionTypeError,
+        "task(cache_hash=...) takes a function of (func, inputs) that returns a str, not 3",
+    ),
+    ("task(fetch, cache=True, cache_version=3)", OptionTypeError, "takes a string, not 3; write cache_version='3'"),
+    (
+        'task(fetch, cache=True, cache_ignore="city")',
+        OptionTypeError,
+        "task(cache_ignore=...) takes several names; write cache_ignore=('city',)",
+    ),
+    ("task(fetch, cache=True, cache_ignore=3)", OptionTypeError, "takes names of parameters, not 3"),
+    (
+        'task(fetch, cache=True, cache_ignore=["town"])',
+        OptionValueError,
+        "task(cache_ignore=...): there is no parameter 'town'; there are city",
+    ),
+    (
+        'task(fetch, cache=True, cache_ignore=["cities"])',
+        OptionValueError,
+        "no parameter 'cities'; did you mean 'city'?",
+    ),
+    ("task(fetch, cache=True, cache_ignore=[3])", OptionValueError, "there is no parameter 3; there are city"),
+    (
+        "task(fetch, cache_ttl=60)",
+        OptionValueError,
+        "task(cache_ttl=60) has no effect without caching; write @task(cache=True, cache_ttl=...)",
+    ),
+    (
+        'task(fetch, cache_store="here")',
+        OptionValueError,
+        "task(cache_store='here') has no effect without caching; write @task(cache=True, cache_store=...)",
+    ),
+    (
+        "task(fetch, cache_hash=str)",
+        OptionValueError,
+        "has no effect without caching; write @task(cache=True, cache_hash=",
+    ),
+    (
+        'task(fetch, cache_version="1")',
+        OptionValueError,
+        "has no effect without caching; write @task(cache=True, cache_v",
+    ),
+    (
+        'task(fetch, cache_ignore=["city"])',
+        OptionValueError,
+        "has no effect without caching; write @task(cache=True, cache_i",
+    ),
+    (
+        'task(fetch, cache=True, cache_hash=str, cache_version="1")',
+        OptionValueError,
+        "task(cache_version='1') has no effect beside cache_hash, which makes the whole key",
+    ),
+    (
+        'task(fetch, cache=True, cache_hash=str, cache_ignore=["city"])',
+        OptionValueError,
+        "task(cache_ignore=('city',)) has no effect beside cache_hash",
+    ),
+    (
+        "task(fetch).cache_key(1)",
+        OptionValueError,
+        "fetch.cache_key(): the task is not cached; write @task(cache=True)",
+    ),
+    (
+        "task(fetch).is_cached(1)",
+        OptionValueError,
+        "fetch.is_cached(): the task is not cached; write @task(cache=True)",
+    ),
+    (
+        "task(fetch).invalidate(1)",
+        OptionValueError,
+        "fetch.invalidate(): the task is not cached; write @task(cache=True)",
+    ),
+    ("task(fetch).refresh(1)", OptionValueError, "fetch.refresh(): the task is not cached; write @task(cache=True)"),
+    ("task(fetch).explain(1)", OptionValueError, "fetch.explain(): the task is not cached; write @task(cache=True)"),
+    (
+        'session(cache_mode="of")',
+        OptionValueError,
+        "takes one of 'on', 'off', 'read', 'refresh', not 'of'; did you mean 'o",
+    ),
+    (
+        "session(cache_mode=None)",
+        OptionValueError,
+        "session(cache_mode=...) takes one of 'on', 'off', 'read', 'refresh', not",
+    ),
+    ("session(cache_mode=False)", OptionValueError, "takes one of 'on', 'off', 'read', 'refresh', not False"),
+    (
+        'session(cache_store="")',
+        OptionValueError,
+        "session(cache_store=...) must not be empty; leave it out for that of",
+    ),
+    (
+        "session(cache_store=3)",
+        OptionTypeError,
+        "session(cache_store=...) takes a path, a URL or a CacheStore, not 3; leave",
+    ),
+    (
+        "session(cache_store=DictStore)",
+        OptionTypeError,
+        "takes a store, and DictStore is a class; write DictStore(...)",
+    ),
+    ("session(cache=True)", OptionTypeError, "session() has no option 'cache'; did you mean 'cache_"),
+    # Datasets
+    ('task(fetch, dataset="")', OptionValueError, "task(dataset=...) must not be empty"),
+    ("task(fetch, dataset=3)", OptionTypeError, "task(dataset=...) takes a string, not 3"),
+    (
+        'task(fetch, dataset="{town}.json")',
+        OptionValueError,
+        "references the unknown placeholder {town}; available: {city}",
+    ),
+    ('task(fetch, dataset="../x.json")', OptionValueError, "'../x.json': the part '..' is not the name of a file"),
+    ('task(fetch, dataset="/x.json")', OptionValueError, "the part '/' makes it an absolute path; keys are rel"),
+    (
+        'task(fetch, dataset="{city.name}.json")',
+        OptionValueError,
+        "looks into a value with {city.name}; only {name} and",
+    ),
+    (
+        'task(fetch, dataset_format="json")',
+        OptionValueError,
+        "task(dataset_format='json') has no effect without a key; write @task(dataset='name.json', dataset_format=...)",
+    ),
+    ('task(fetch, dataset_store="here")', OptionValueError, "task(dataset_store='here') has no effect without a key"),
+    ('task(fetch, dataset="x.json", dataset_format=3)', OptionTypeError, "takes the name of a format, not 3"),
+    ('task(fetch, dataset="x.json", dataset_store=3)', OptionTypeError, "takes a path, a URL or a DatasetStore, not 3"),
+    (
+        'task(fetch, dataset="x.json", dataset_store="")',
+        OptionValueError,
+        "must not be empty; write '.' for the working",
+    ),
+    (
+        'task(fetch, dataset="x.json", dataset_store=DatasetStore)',
+        OptionTypeError,
+        "takes a store, and DatasetStore is a class; write DatasetStore(...)",
+    ),
+    (
+        "session(dataset_store=3)",
+        OptionTypeError,
+        "session(dataset_store=...) takes a path, a URL or a DatasetStore, not 3",
+    ),
+    ('session(dataset_store="")', OptionValueError, "session(dataset_store=...) must not be empty; write '.' for the"),
+    ("save_dataset(3, 1)", OptionTypeError, "save_dataset(key) takes a string, not 3"),
+    ('save_dataset("x.json", 1, options=3)', OptionTypeError, "save_dataset(options=...) takes a dict, not 3"),
+    ('load_dataset("x.json", options=3)', OptionTypeError, "load_dataset(options=...) takes a dict, not 3"),
+    ('save_dataset("x.json", 1, store=3)', OptionTypeError, "store takes a path, a URL or a DatasetStore, not 3"),
+    (
+        'with session(dataset_store=None): save_dataset("x.json", 1)',
+        DatasetError,
+        "there is no dataset store in this session(dataset_store=None); name one: store='a/path'",
+    ),
     (
         'task(fetch, name="shop.fetch")',
         OptionValueError,
@@ -213,7 +414,14 @@ MISTAKES = [
 """The code that makes the mistake, the error it gets, and its message, in which ``...`` stands for anything."""
 
 
-WORLD = {**vars(eagerly), **globals(), "asyncio": asyncio, "time": time, "instant_clock": instant_clock}
+WORLD = {
+    **{name: getattr(eagerly, name) for name in eagerly.__all__},
+    **globals(),
+    "asyncio": asyncio,
+    "time": time,
+    "instant_clock": instant_clock,
+    "DictStore": DictStore,
+}
 
 
 def pattern(message):

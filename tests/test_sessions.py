@@ -29,9 +29,12 @@ from eagerly import (
     session,
     task,
 )
+from eagerly.cache import DiskStore, MemoryStore
+from eagerly.datasets import DatasetStore
 from eagerly.errors import EagerlyError, OptionTypeError, SessionError, TaskError
 from eagerly.testing import RecordingHooks, instant_clock
 from kinds import all_kinds
+from stored_calls import DictStore
 
 
 @task
@@ -243,6 +246,150 @@ class TestNesting:
             seen.append(item)
             assert current_session() is None
         assert seen == [True, True, True, True]
+
+
+class TestStores:
+    """`cache_store`, `cache_mode` and `dataset_store`: inherited, replaced, switched off."""
+
+    def test_arguments_of_every_sort(self, tmp_path):
+        store, data = DictStore(), DatasetStore(tmp_path / "data")
+        with session(cache_store=store, dataset_store=data) as context:
+            assert context.cache_store is store
+            assert context.dataset_store is data
+        for place in (tmp_path / "there", str(tmp_path / "there")):
+            with session(cache_store=place, dataset_store=place) as context:
+                assert isinstance(context.cache_store, DiskStore)
+                assert context.dataset_store.base == str(tmp_path / "there")
+        with session(cache_store="memory://", dataset_store="memory://bucket") as context:
+            assert isinstance(context.cache_store, MemoryStore)
+            assert context.dataset_store.base.startswith("memory://")
+
+    def test_inherited_and_replaced(self, tmp_path):
+        first, second = DictStore(), DictStore()
+        with session(cache_store=first, cache_mode="read", dataset_store=tmp_path / "first") as outer:
+            with session() as inner:
+                assert inner.cache_store is first
+                assert inner.cache_mode == "read"
+                assert inner.dataset_store.base == outer.dataset_store.base
+                with session(cache_store=second, cache_mode="on", dataset_store=tmp_path / "second") as innermost:
+                    assert innermost.cache_store is second
+                    assert innermost.cache_mode == "on"
+                    assert innermost.dataset_store.base == str(tmp_path / "second")
+                assert inner.cache_store is first
+            assert outer.cache_store is first
+
+    def test_none_switches_off_and_that_is_inherited(self, tmp_path):
+        runs = []
+        made = task(lambda: runs.append(1), name="made", cache=True, cache_version="1", dataset="made.json")
+        with session(cache_store=DictStore(), dataset_store=tmp_path), session(cache_store=None, dataset_store=None):
+            with session() as inner:
+                assert inner.cache_store is None
+                assert inner.dataset_store is None
+                made()
+                made()
+                assert made.is_cached() is False
+                assert made.invalidate() is False
+            with session(cache_store=DictStore()) as again:
+                assert again.cache_store is not None
+                made()
+                made()
+        assert len(runs) == 3
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_store_of_the_tasks_own_is_used_all_the_same(self):
+        store, runs = DictStore(), []
+        made = task(lambda: runs.append(1), name="made", cache=store, cache_version="1")
+        with session(cache_store=None):
+            made()
+            made()
+        with session(cache_store=DictStore()) as context:
+            made()
+            assert context.cache_store.asked == []
+        assert runs == [1]
+
+    def test_outside_a_session_only_a_store_of_the_tasks_own_is_used(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        runs = []
+        plain = task(lambda: runs.append("plain"), name="plain", cache=True, cache_version="1", dataset="plain.json")
+        owning = plain.options(name="owning", cache=DictStore(), dataset=None)
+        for made in (plain, owning):
+            made()
+            made()
+        assert runs == ["plain"] * 3
+        assert list(tmp_path.iterdir()) == []
+
+    def test_the_argument_wins_over_settings_which_win_over_the_session_around(self, tmp_path, monkeypatch):
+        def places(**options):
+            with session(**options) as context:
+                return context.cache_place, context.cache_mode, context.dataset_store.base
+
+        def at(name, mode):
+            return str(tmp_path / name), mode, str(tmp_path / name)
+
+        def given(name, mode):
+            return {"cache_store": str(tmp_path / name), "cache_mode": mode, "dataset_store": str(tmp_path / name)}
+
+        monkeypatch.chdir(tmp_path)
+        Path("pyproject.toml").write_text(
+            '[tool.eagerly]\ncache_store = "file"\ncache_mode = "off"\ndataset_store = "file"\n', "utf-8"
+        )
+        assert places() == at("file", "off")
+        for name, value in given("environment", "read").items():
+            monkeypatch.setenv(f"EAGERLY_{name.upper()}", value)
+        assert places() == at("environment", "read")
+        with session(**given("around", "refresh")):
+            assert places() == at("around", "refresh")
+            assert places(settings=Settings(wrap_errors=True)) == at("around", "refresh")
+            assert places(settings=Settings(**given("settings", "on"))) == at("settings", "on")
+            assert places(settings=Settings(**given("settings", "on")), **given("argument", "off")) == at(
+                "argument", "off"
+            )
+            with session(settings=Settings(**given("settings", "on"))):
+                assert places() == at("settings", "on")
+        with session(settings=Settings(**given("around", "refresh"))):
+            assert places() == at("around", "refresh")
+
+    def test_a_relative_path_is_resolved_when_the_session_opens(self, tmp_path, monkeypatch):
+        here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+        here.mkdir()
+        elsewhere.mkdir()
+        made = task(lambda: 1, name="made", cache=True, dataset="made.json")
+        monkeypatch.chdir(here)
+        with session(cache_store="cache", dataset_store=Path("data")) as outer:
+            monkeypatch.chdir(elsewhere)
+            assert outer.cache_place == str(here / "cache")
+            made()
+            with session() as inner:
+                assert inner.cache_place == str(here / "cache")
+                assert inner.dataset_store.base == str(here / "data")
+                assert made.is_cached() is True
+        assert {path.name for path in here.iterdir()} == {"cache", "data"}
+        assert list(elsewhere.iterdir()) == []
+
+    @all_kinds
+    def test_the_body_sees_where_what_it_calls_is_stored(self, kind, tmp_path):
+        store = DictStore()
+
+        def body():
+            call = current_task()
+            return call.cache_store is store, call.dataset_store.base
+
+        with session(cache_store=store, dataset_store=tmp_path):
+            assert kind.run(kind.make(body)) == (True, str(tmp_path))
+
+    def test_a_clock_says_what_time_it_is_for_the_cache(self):
+        now = [1000.0]
+        runs = []
+        made = task(lambda: runs.append(1), name="made", cache=True, cache_version="1", cache_ttl=60)
+        with session(cache_store=DictStore(), clock=Clock(time=lambda: now[0])):
+            made()
+            now[0] += 59.9
+            assert made.is_cached() is True
+            made()
+            now[0] += 0.2
+            assert made.is_cached() is False
+            made()
+        assert len(runs) == 2
 
 
 def where_task(context):

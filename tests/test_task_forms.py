@@ -16,6 +16,8 @@ import sys
 import types
 import warnings
 from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -39,6 +41,7 @@ from eagerly._workflow import OPTIONS as WORKFLOW_OPTIONS
 from eagerly.errors import EagerlyError
 from eagerly.testing import RecordingHooks
 from kinds import Kind, all_kinds, make_function
+from stored_calls import DictStore, dataset_of, stores_in
 
 CLASSES = {
     Kind.SYNC: SyncTask,
@@ -650,18 +653,71 @@ def test_every_option_is_where_people_look(takes: Any) -> None:
 
 
 @pytest.mark.parametrize("takes", [task, task(len).options], ids=["task", "options"])
-def test_every_option_arrives(takes: Any) -> None:
+def test_every_option_arrives(takes: Any, tmp_path: Path) -> None:
+    store, hashed = DictStore(), lambda func, inputs: "key"
     given = {"name": "n", "description": "d", "retries": 1, "timeout": 1, "tags": ["a"], "wrap_errors": True}
+    given |= {"cache": True, "cache_store": store, "cache_ttl": 1, "cache_version": "v", "cache_ignore": ["obj"]}
+    given |= {"dataset": "x.txt", "dataset_store": tmp_path, "dataset_format": "json", "cache_hash": None}
     assert given.keys() == DEFAULTS.keys()
     plain = task(len)
     changed = takes(len, **given) if takes is task else takes(**given)
     for name in given:
-        if name != "name":
+        if name not in ("name", "cache_hash"):
             assert getattr(changed, name) != getattr(plain, name), name
     hooks = RecordingHooks()
     with session(plugins=[hooks]):
         changed([])
-    assert hooks.names("n") == ["before_node_execute", "after_node_execute"]
+    assert [name for name in hooks.names("n") if "node" in name] == ["before_node_execute", "after_node_execute"]
+    assert len(store.data) == 1
+    assert tmp_path.joinpath("x.txt").read_text("utf-8").strip() == "0"
+    # What replaces the whole key cannot stand beside what is part of it.
+    hashing = changed.options(cache_version=None, cache_ignore=(), cache_hash=hashed)
+    assert hashing.cache_hash is hashed
+    assert hashing.cache_key([]) == "key"
+
+
+def test_what_a_task_shows_of_its_stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = task(len)
+    assert (plain.cache, plain.cache_store, plain.cache_ttl, plain.cache_hash) == (False, None, None, None)
+    assert (plain.cache_version, plain.cache_ignore) == (None, frozenset())
+    assert (plain.dataset, plain.dataset_store, plain.dataset_format) == (None, None, None)
+    cached = task(len, cache=True, cache_ttl=timedelta(minutes=1), cache_version="2", cache_ignore=("obj",))
+    assert (cached.cache, cached.cache_store, cached.cache_ttl) == (True, None, 60.0)
+    assert (cached.cache_version, cached.cache_ignore) == ("2", frozenset({"obj"}))
+    monkeypatch.chdir(tmp_path)
+    relative = task(len, cache="here", dataset="{obj}.txt", dataset_store="there")
+    monkeypatch.chdir("/")
+    assert (relative.cache, relative.cache_store) == (True, str(tmp_path / "here"))
+    assert (relative.dataset, relative.dataset_store) == ("{obj}.txt", str(tmp_path / "there"))
+    assert task(len, cache=tmp_path).cache_store == task(len, cache=True, cache_store=tmp_path).cache_store
+    assert task(len, cache="redis://localhost").cache_store == "redis://localhost"
+    store = DictStore()
+    assert task(len, cache=store).cache_store is store
+
+
+def test_cache_false_switches_off_what_is_said_beside_it() -> None:
+    cached = task(len, cache=True, cache_ttl=60, cache_ignore=("obj",))
+    off = cached.options(cache=False)
+    assert (off.cache, off.cache_ttl) == (False, None)
+    assert off.options(cache=True).cache_ttl == 60.0
+    saved = task(len, dataset="x.json", dataset_format="json")
+    assert saved.options(dataset=None).dataset_format is None
+
+
+@all_kinds
+def test_every_kind_can_be_cached_and_saved(kind: Kind, tmp_path: Path) -> None:
+    runs = []
+
+    def body(x: int) -> int:
+        runs.append(x)
+        return 2 * x
+
+    made = kind.make(body, cache=True, cache_version="1", dataset=dataset_of(kind))
+    assert made.cache is True
+    with session(**stores_in(tmp_path)):
+        assert [kind.run(made, 1), kind.run(made, 1)] == [2, 2]
+    assert runs == [1]
+    assert (tmp_path / "data" / dataset_of(kind)).read_text("utf-8").strip() == "2"
 
 
 @pytest.mark.parametrize(("takes", "options"), [(session, SESSION_OPTIONS), (workflow, WORKFLOW_OPTIONS)])

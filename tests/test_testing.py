@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,6 +19,8 @@ import eagerly_pytest
 from eagerly import Clock, Retry, current_session, current_task, session, task
 from eagerly.hooks import EagerlySpec
 from eagerly.testing import InstantClock, RecordingHooks, instant_clock
+from kinds import KINDS
+from stored_calls import DATASET_HOOKS, everything_is_stored, save_and_load, stores_in
 
 SOURCES = str(Path(eagerly_pytest.__file__).parent)
 HOOKS = [name for name in vars(EagerlySpec) if not name.startswith("_")]
@@ -44,6 +47,10 @@ def record(hooks: RecordingHooks, metadata: object, *names: str) -> None:
         hook = getattr(hooks, name)
         arguments = dict.fromkeys(inspect.signature(hook).parameters)
         hook(**{**arguments, "metadata": metadata})
+
+
+def raises_lookup_error():
+    raise LookupError
 
 
 @pytest.fixture
@@ -155,12 +162,17 @@ class TestRecordingHooks:
 
 
 class TestVerify:
-    def test_accepts_what_real_calls_do(self, eagerly_session, eagerly_hooks):
+    def test_accepts_what_real_calls_do(self, eagerly_session, eagerly_hooks, tmp_path):
         double(1)
         with pytest.raises(ZeroDivisionError):
             divide.options(retries=2)(1, 0)
         list(count(2))
         next(count(2))
+        with session(**stores_in(tmp_path)):
+            for kind in KINDS:
+                everything_is_stored(kind)
+                with pytest.raises(LookupError):
+                    kind.run(kind.make(raises_lookup_error, cache=True))
         eagerly_hooks.verify()
 
     @pytest.mark.parametrize(
@@ -190,6 +202,16 @@ class TestVerify:
                 r"hook 2 of this call is before_node_retry, but after 'streaming'",
                 id="retry after an item",
             ),
+            pytest.param(
+                ["on_cache_hit", "before_node_execute"],
+                r"hook 1 of this call is before_node_execute, but after 'recalled' there may come nothing",
+                id="a hit that runs",
+            ),
+            pytest.param(["on_cache_hit", "on_cache_hit"], r"after 'recalled' there may come nothing", id="two hits"),
+            pytest.param(["on_cache_miss"], r"started and not ended.*there was only on_cache_miss", id="only a miss"),
+            pytest.param(["on_cache_miss", "on_cache_hit"], r"hook 1 of this call is on_cache_hit", id="miss and hit"),
+            pytest.param(["on_cache_miss", "after_node_execute"], r"hook 1 of this call is after_n", id="no start"),
+            pytest.param(["before_node_execute", "on_cache_miss"], r"hook 1 of this call is on_cache", id="late miss"),
         ],
     )
     def test_complains_about_a_life_that_cannot_be(self, metadata, life, complaint):
@@ -226,6 +248,20 @@ class TestVerify:
         record(hooks, metadata, "before_node_execute", "after_node_execute", "on_node_cancel")
         with pytest.raises(AssertionError, match="hook 2 of this call is on_node_cancel"):
             hooks.verify(allow_running=True)
+
+    @pytest.mark.parametrize("hook", ["on_cache_error", *DATASET_HOOKS])
+    def test_errors_of_the_cache_and_datasets_may_come_anywhere(self, metadata, hook):
+        hooks = RecordingHooks()
+        record(hooks, metadata, hook, "on_cache_miss", hook, "before_node_execute", hook, "after_node_execute", hook)
+        hooks.verify()
+
+    def test_datasets_outside_of_tasks_are_no_part_of_any_life(self, tmp_path):
+        hooks = RecordingHooks()
+        with session(plugins=[hooks], **stores_in(tmp_path)):
+            save_and_load()
+        assert [event.metadata for event in hooks.events if event.hook in DATASET_HOOKS] == [None] * 4
+        assert hooks.calls() == []
+        hooks.verify()
 
     def test_events_of_the_users_own_are_no_part_of_a_life(self, metadata):
         hooks = RecordingHooks()
@@ -312,6 +348,30 @@ class TestInstantClock:
         clock = instant_clock()
         clock.advance(timedelta(minutes=1))
         assert clock.now() == 60.0
+
+    def test_unix_time_passes_as_its_own_does(self):
+        clock = instant_clock(start=100.0)
+        before = clock.time()
+        clock.sleep(2.5)
+        clock.advance(0.5)
+        assert clock.time() - before == pytest.approx(3.0)
+
+    def test_unix_time_is_that_of_its_making(self):
+        earliest = time.time()
+        clock = instant_clock(start=100.0)
+        assert earliest - 1e-3 <= clock.time() <= time.time() + 1e-3
+
+    def test_cached_results_expire_on_it(self, eagerly_session, eagerly_clock):
+        runs = []
+        made = task(lambda: runs.append(1), name="made", cache=True, cache_version="1", cache_ttl=60)
+        with session(cache_store="memory://"):
+            made()
+            eagerly_clock.advance(59)
+            made()
+            assert len(runs) == 1
+            eagerly_clock.advance(2)
+            made()
+            assert len(runs) == 2
 
     def test_shows_itself(self):
         clock = InstantClock(1.5)
