@@ -315,6 +315,17 @@ def test_bounds_hold_under_load_from_threads(rounds: int) -> None:
     assert memory.bytes == 100 * (sys.getsizeof(1000) + 320)
 
 
+@pytest.mark.parametrize("drift", [-500_000, 500_000])
+def test_a_count_that_has_drifted_is_corrected(drift: int) -> None:
+    """A thread that is interrupted between two steps leaves a wrong count behind."""
+    memory = tier(max_bytes=400_000, max_items=100)
+    memory.bytes += drift
+    for number in range(600):
+        hold(memory, number, b"x" * 10_000)
+    assert memory.items == 400_000 // (10_000 + sys.getsizeof(b"") + 320)
+    assert memory.bytes == memory.items * (10_000 + sys.getsizeof(b"") + 320)
+
+
 def test_the_collector_may_use_the_tier_while_it_is_in_use() -> None:
     """A finalizer that stores and looks up runs in the middle of every operation, and nothing deadlocks or fails."""
     memory = tier(max_bytes=100_000, max_items=50)

@@ -21,6 +21,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
 from eagerly._checks import Child
+from eagerly.cache._objects import open_root
 from eagerly.cache._remote import RemoteStore
 from eagerly.errors import CacheError, MissingExtraError, OptionTypeError, OptionValueError
 from stand_ins import S3Server
@@ -443,6 +444,25 @@ def test_one_of_many_takes_over_from_a_killed_process(place: Path, rounds: int) 
         (place / LOCK).write_bytes(b"token of the dead")
         os.utime(place / LOCK, (1, 1))
         assert winners_among(4, str(place), {}) == 1
+
+
+def test_only_one_replaces_a_dead_token(place: Path) -> None:
+    """At the very moment in which one process takes over, another one tries."""
+    objects = open_root(str(place), None, {}).open()
+    (place / "v1-locks").mkdir(parents=True)
+    (place / LOCK).write_bytes(b"token of the dead")
+    os.utime(place / LOCK, (1, 1))
+    write, granted = objects.write, []
+
+    def write_with_company(path: str, parts: Any) -> None:
+        granted.append(open_root(str(place), None, {}).open().claim(path, b"second", 10.0))
+        write(path, parts)
+
+    objects.write = write_with_company  # type: ignore[method-assign]
+    assert objects.claim(LOCK, b"first", 10.0)
+    assert granted == [False]
+    assert (place / LOCK).read_bytes() == b"first"
+    assert files(place) == [LOCK]
 
 
 def test_a_claim_of_a_killed_process_does_not_block_for_ever(store: RemoteStore, place: Path) -> None:

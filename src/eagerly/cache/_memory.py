@@ -86,8 +86,9 @@ class _Bounded:
 
     def _recount(self) -> None:
         self._until_recount = max(_RECOUNT_AFTER, len(self._entries))
-        # All of it runs in C and makes no object that the collector tracks: no other thread gets in between.
-        self.bytes = sum(map(_bytes_of, self._entries.values()))
+        # The list is made in one step. An iterator that is made in one step and used in the next fails if another thread
+        # gets in between.
+        self.bytes = sum(map(_bytes_of, list(self._entries.values())))
 
 
 class MemoryTier(_Bounded):
