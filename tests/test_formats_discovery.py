@@ -242,6 +242,18 @@ def test_one_that_is_registered_again_takes_the_place_of_the_first(upper: Format
     assert [each.name for each in formats()].count("upper") == 1
 
 
+def test_an_unsafe_one_is_never_chosen_by_a_value() -> None:
+    register_format(variant(unsafe=True))
+    try:
+        with pytest.raises(DatasetFormatError, match="only pickle can hold a complex"):
+            format_for(value=1j)
+        with pytest.raises(DatasetFormatError, match="the format to load is not known"):
+            format_for(return_type=complex, loading=True)
+        assert format_for(name="upper", value=1j).unsafe
+    finally:
+        unregister_format("upper")
+
+
 def test_what_was_not_registered_cannot_be_unregistered() -> None:
     for name in ("json", "nothing"):
         with pytest.raises(DatasetFormatError, match=f"no format '{name}' was registered"):

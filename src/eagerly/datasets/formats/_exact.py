@@ -73,6 +73,8 @@ class Walk:
     def __init__(self, grammar: Grammar, default: Callable[[Any], Any] | None) -> None:
         self._grammar = grammar
         self._default = default
+        self._free = grammar.scalars - grammar.checks.keys()
+        """Leaves that pass without another look."""
 
     def node(self, node: Any) -> Any:
         grammar = self._grammar
@@ -90,10 +92,11 @@ class Walk:
         return self._instead(node, loss(node, grammar))
 
     def _list(self, node: list[Any]) -> list[Any]:
+        free = self._free
         items: list[Any] = []
         try:
             for item in node:
-                items.append(self.node(item))  # noqa: PERF401 - its length is the index of what does not fit
+                items.append(item if type(item) in free else self.node(item))  # noqa: PERF401 - its length is the index of what does not fit
         except Unfit as unfit:
             unfit.path = f"[{len(items)}]{unfit.path}"
             raise
@@ -104,11 +107,12 @@ class Walk:
         for key in node:
             if type(key) not in keys:
                 return self._instead(node, f"has the key {key!r}, {describe(key)}; keys are {names(keys)} there")
+        free = self._free
         tree: dict[Any, Any] = {}
         name: Any = None
         try:
             for name, item in node.items():
-                tree[name] = self.node(item)
+                tree[name] = item if type(item) in free else self.node(item)
         except Unfit as unfit:
             unfit.path = f"[{name!r}]{unfit.path}"
             raise
