@@ -168,8 +168,8 @@ class TestVerify:
             divide.options(retries=2)(1, 0)
         list(count(2))
         next(count(2))
-        with session(**stores_in(tmp_path)):
-            for kind in KINDS:
+        for kind in KINDS:
+            with session(**stores_in(tmp_path / kind.value)):
                 everything_is_stored(kind)
                 with pytest.raises(LookupError):
                     kind.run(kind.make(raises_lookup_error, cache=True))
