@@ -226,10 +226,10 @@ def client_of(spec: str | CacheStore, signing_key: str | None) -> CacheClient:
             client = _by_place[place] = CacheClient(open_store(spec, signing_key))
             atexit.register(client.store.close)
         return _by_place[place]
-    client = _by_store.get(spec)
-    if client is None:
-        client = _by_store[spec] = CacheClient(spec)
-    return client
+    known = _by_store.get(spec)
+    if known is None:
+        known = _by_store[spec] = CacheClient(spec)
+    return known
 
 
 def _after_fork() -> None:

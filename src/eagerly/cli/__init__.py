@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from eagerly import __version__
+from eagerly.cli._cache import add_cache_commands, run_cache_command
 from eagerly.cli._catalog import catalog, description
 from eagerly.cli._config import settings_table
+from eagerly.cli._datasets import add_dataset_commands, run_dataset_command
 from eagerly.cli._loading import find_workflow, load_module, split_target
 from eagerly.cli._parser import CommandEnd, CommandParser
 from eagerly.cli._running import run_workflow
@@ -92,7 +94,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> CommandParser:
     parser = CommandParser(
-        prog="eagerly", description="Run workflows: functions that are marked with @workflow.", epilog=EPILOG
+        prog="eagerly",
+        description="Run workflows, which are functions marked with @workflow; look at what tasks have stored.",
+        epilog=EPILOG,
     )
     parser.add_argument("--version", action="version", version=f"eagerly {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, title="commands")
@@ -108,22 +112,32 @@ def _parser() -> CommandParser:
     for each in (describe, run):
         each.add_argument("target", metavar="MODULE:NAME", help=WORKFLOW)
     run.epilog = RUN_EPILOG
+    add_cache_commands(command("cache", "look into a cache, or clear it", " ACTION"))
+    add_dataset_commands(command("datasets", "look at saved datasets", " ACTION"))
     command("config", "show every setting and where its value comes from")
     command("demo", "run a small pipeline on real data that comes with the package")
     return parser
 
 
 def _obey(words: list[str]) -> int:
-    # What follows the target of `run` is for the workflow, options that look like ours included.
-    own, of_workflow = (words[:2], words[2:]) if words[:1] == ["run"] else (words, [])
-    options = _parser().parse_args(own)
+    # What follows the target of `run` and `cache explain` is for the function, options that look like ours included.
+    own = len(words)
+    for command in (["run"], ["cache", "explain"]):
+        if words[: len(command)] == command:
+            own = len(command) + 1
+    of_target = words[own:]
+    options = _parser().parse_args(words[:own])
     match options.command:
         case "list":
             return _list(options.module)
         case "describe":
             sys.stdout.write(description(find_workflow(options.target), options.target))
         case "run":
-            return run_workflow(find_workflow(options.target), options.target, of_workflow)
+            return run_workflow(find_workflow(options.target), options.target, of_target)
+        case "cache":
+            return run_cache_command(options, of_target)
+        case "datasets":
+            return run_dataset_command(options)
         case "config":
             sys.stdout.write(settings_table())
         case "demo":

@@ -12,7 +12,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from eagerly import Workflow
+from eagerly import Task, Workflow
 from eagerly._options import nearest
 from eagerly.cli._conversion import TRUTH, ConversionError
 from eagerly.cli._docstring import parse_docstring
@@ -22,29 +22,34 @@ from eagerly.cli._parser import CommandParser
 __all__ = ["parameter_parser", "read_arguments"]
 
 
-def read_arguments(workflow: Workflow[..., Any], target: str, words: Sequence[str]) -> inspect.BoundArguments:
+def read_arguments(
+    workflow: Workflow[..., Any] | Task[..., Any], target: str, words: Sequence[str], command: str = "run"
+) -> inspect.BoundArguments:
     """What to call `workflow` with.
 
     Args:
         workflow: Whose parameters the words are about.
         target: How the user named it.
         words: What the user wrote after that.
+        command: What stood before that.
 
     Raises:
         CommandEnd: The help was asked for and shown, or something is wrong and was told.
     """
-    return _Reader(workflow, target).read(words)
+    return _Reader(workflow, target, command).read(words)
 
 
-def parameter_parser(workflow: Workflow[..., Any], target: str, parameters: Sequence[Parameter]) -> CommandParser:
+def parameter_parser(
+    workflow: Workflow[..., Any] | Task[..., Any], target: str, parameters: Sequence[Parameter], command: str = "run"
+) -> CommandParser:
     """A parser that shows the help of `workflow`."""
     usable = [parameter for parameter in parameters if not parameter.problem or parameter.required]
-    parts = ["eagerly run", target]
+    parts = [f"eagerly {command}", target]
     parts += [f"{each.option} {each.conversion.metavar}" for each in usable if each.required and not each.by_place]
     parts += ["[options]"] if any(not each.required and not each.by_place for each in usable) else []
     parts += [_place(each) for each in usable if each.by_place]
     parser = CommandParser(
-        prog=f"eagerly run {target}",
+        prog=f"eagerly {command} {target}",
         usage=" ".join(parts).replace("%", "%%"),
         description=_paragraphs(parse_docstring(workflow.description).text),
     )
@@ -65,10 +70,10 @@ def parameter_parser(workflow: Workflow[..., Any], target: str, parameters: Sequ
 class _Reader:
     """Reads words into the arguments of one workflow."""
 
-    def __init__(self, workflow: Workflow[..., Any], target: str) -> None:
+    def __init__(self, workflow: Workflow[..., Any] | Task[..., Any], target: str, command: str) -> None:
         self._signature = workflow.signature
         self._parameters = parameters_of(workflow)
-        self._parser = parameter_parser(workflow, target, self._parameters)
+        self._parser = parameter_parser(workflow, target, self._parameters, command)
         self._options: dict[str, tuple[Parameter, str]] = {}
         self._by_place = [each for each in self._parameters if each.by_place]
         self._others = None

@@ -49,6 +49,25 @@ def find_workflow(target: str) -> Workflow[..., Any]:
     return _by_name(name, where, module, found) if name else _the_only_one(where, module, found)
 
 
+def find_task(target: str) -> Task[..., Any]:
+    """The task that `target` means, as in ``shop/orders.py:fetch`` or ``shop.orders:Order.total``.
+
+    Raises:
+        WorkflowNotFoundError: There is no such module, no such name in it, or something else has that name.
+        ModuleFailedError: The module cannot be imported.
+    """
+    where, name = split_target(target)
+    module = load_module(where)
+    tasks = [attribute for attribute, value in vars(module).items() if isinstance(value, Task)]
+    found: Any = module
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if isinstance(found, Task):
+        return cast("Task[..., Any]", found)
+    what = f"there is no task {name!r} in {where}" if found is None else f"{name!r} of {where} is no task"
+    raise WorkflowNotFoundError(f"{what} ({_there_are(tasks)}){_did_you_mean(name, tasks)}")
+
+
 def workflows_in(module: ModuleType) -> dict[str, Workflow[..., Any]]:
     """The workflows that `module` defines or imports, by attribute, each once and in the order of the source."""
     found: dict[str, Workflow[..., Any]] = {}

@@ -13,7 +13,7 @@ from pathlib import PurePath
 from types import SimpleNamespace
 from typing import Any, Final
 
-from eagerly import Workflow
+from eagerly import Task, Workflow
 from eagerly.cli._annotation import UnsupportedAnnotationError, conversion_of
 from eagerly.cli._conversion import Conversion, Truth, Union
 from eagerly.cli._docstring import parse_docstring
@@ -84,7 +84,7 @@ class Parameter:
         return f"{self.text} ({'; '.join(notes)})".strip() if notes else self.text
 
 
-def parameters_of(workflow: Workflow[..., Any]) -> list[Parameter]:
+def parameters_of(workflow: Workflow[..., Any] | Task[..., Any]) -> list[Parameter]:
     """The parameters of `workflow`, in its order."""
     function = _function_of(workflow.func)
     names = getattr(function, "__globals__", {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import os
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -20,7 +21,8 @@ from eagerly.datasets._manifest import (
     type_name,
     versions_folder,
 )
-from eagerly.datasets._place import Place, open_place
+from eagerly.datasets._open import open_place
+from eagerly.datasets._place import Place
 from eagerly.datasets._publication import Publication, current, open_known, read_manifest, read_save, tidy
 from eagerly.datasets._stream import StreamWriter
 from eagerly.datasets._trouble import loading, saving
@@ -256,7 +258,7 @@ class DatasetStore:
             raise self._not_found(key)
         return trace(dataset, self.history)
 
-    def verify(self, key: str | None = None) -> list[Problem]:  # type: ignore[valid-type]  # `list` is a method here
+    def verify(self, key: str | None = None) -> builtins.list[Problem]:
         """Read the files and compare them with what was saved.
 
         Args:
