@@ -1,24 +1,15 @@
-"""Where a store keeps its files: what it needs of a folder or of an object store, and which of the two a base means.
+"""Where a store keeps its files: what it needs of a folder or of an object store.
 
 Paths here are those of keys, with ``/`` and relative to the base. What the files are is not known here.
 """
 
-# ruff: noqa: PTH100, PTH111 (keys are text, and pathlib cannot name a file relative to an open folder)
-
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import Any, BinaryIO, NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
-from eagerly.errors import OptionTypeError, OptionValueError
-
-__all__ = ["Draft", "Place", "Stamp", "Written", "open_place"]
-
-_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.\-]+(://|::)")
-_LOCAL = ("file://", "local://")
+__all__ = ["Draft", "Place", "Stamp", "Written"]
 
 
 class Stamp(NamedTuple):
@@ -132,29 +123,3 @@ class Place(Protocol):
     def sweep(self, tidy: Callable[[str], None]) -> None:
         """Remove the drafts of dead processes, and call `tidy` with the path that each was for."""
         ...
-
-
-def open_place(base: str | os.PathLike[str], storage_options: Mapping[str, Any] | None) -> Place:
-    """The place that `base` means. Touches nothing, and connects to nothing.
-
-    Raises:
-        OptionTypeError, OptionValueError: `base` is no path and no URL, or a path that is given `storage_options`.
-        MissingExtraError: It is a URL, and fsspec or what it needs for this protocol is not installed.
-    """
-    given: object = base
-    text = os.fspath(given) if isinstance(given, str | os.PathLike) else None
-    if not isinstance(text, str):
-        raise OptionTypeError(f"DatasetStore(base) takes a path or a URL, not {base!r}")
-    if not text:
-        raise OptionValueError("DatasetStore(base) must not be empty; write '.' for the working directory")
-    if text.startswith(_LOCAL):
-        text = text.partition("://")[2]
-    elif _URL.match(text):
-        from eagerly.datasets._remote import RemotePlace
-
-        return RemotePlace(text, storage_options or {})
-    if storage_options:
-        raise OptionValueError(f"DatasetStore({text!r}, storage_options=...): options are for URLs, and this is a path")
-    from eagerly.datasets._local import LocalPlace
-
-    return LocalPlace(os.path.abspath(os.path.expanduser(text)))

@@ -11,7 +11,6 @@ from __future__ import annotations
 import io
 import os
 import secrets
-import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -64,6 +63,8 @@ class RemotePlace:
         if stamp.size <= _SMALL:
             data = fs.cat_file(full)
             return io.BytesIO(data), Stamp(len(data))
+        import tempfile
+
         local: Any = tempfile.NamedTemporaryFile(prefix=f"{HIDDEN}-")  # noqa: SIM115 - closed by the caller
         try:
             fs.get_file(full, local.name)
@@ -175,6 +176,8 @@ class RemoteDraft:
         self._copied = copied
         self._local: Any = None
         if copied is None:
+            import tempfile
+
             self._local = tempfile.NamedTemporaryFile(prefix=f"{HIDDEN}-")  # noqa: SIM115 - closed in discard()
             self.file = HashedFile(self._local.fileno())
 
