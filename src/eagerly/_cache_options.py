@@ -110,7 +110,13 @@ def store_spec(
 
 def absolute(path: str) -> str:
     """A path as it is meant here and now, whatever the working directory will be; URLs as they are."""
-    return path if "://" in path else os.path.abspath(os.path.expanduser(path))
+    if "://" in path:
+        return path
+    path = os.path.expanduser(path)
+    try:
+        return os.path.abspath(path)
+    except FileNotFoundError:  # the working directory has been deleted; that matters to those only who store something
+        return path
 
 
 def _store(cache: object, store: object) -> str | CacheStore | None:

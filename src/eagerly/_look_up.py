@@ -131,8 +131,7 @@ def _look_in_cache(call: TaskContext, stored: StoredCall, options: CacheOptions)
 def _all_small(inputs: dict[str, Any]) -> bool:
     """Whether the arguments are so small that an event loop can afford to encode them."""
     for value in inputs.values():
-        kind: type[Any] = type(value)
-        if kind not in _SMALL and not (kind is str and len(value) < _SHORT):
+        if type(value) not in _SMALL and not (type(value) is str and len(value) < _SHORT):
             return False
     return True
 

@@ -15,7 +15,7 @@ from eagerly._needs_call import needs_call
 from eagerly._options import nearest, refuse_unknown
 from eagerly._scope import OUTSIDE, SessionContext, here, open_session, without_closed
 from eagerly._sentinel import UNSET, UnsetType
-from eagerly._settings import NAMES, Settings, resolve_settings
+from eagerly._settings import NAMES, SECRETS, Settings, resolve_settings
 from eagerly._warnings import user_frame
 from eagerly.errors import OptionTypeError, OptionValueError, SessionError
 from eagerly.hooks._compile import compile_hooks, validate_plugin
@@ -189,7 +189,7 @@ def session(
         if setting in unknown and setting not in OPTIONS:
             raise OptionTypeError(
                 f"session() has no option {setting!r}, which is a setting; write "
-                f"session(settings=Settings({setting}={unknown[setting]!r}))"
+                f"session(settings=Settings({setting}={'...' if setting in SECRETS else repr(unknown[setting])}))"
             )
     refuse_unknown("session", unknown, OPTIONS)
     if isinstance(plugins, str) or not isinstance(plugins, Iterable):

@@ -95,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> CommandParser:
     parser = CommandParser(
         prog="eagerly",
-        description="Run workflows, which are functions marked with @workflow; look at what tasks have stored.",
+        description="Run functions that are marked with @workflow; look at what tasks have stored.",
         epilog=EPILOG,
     )
     parser.add_argument("--version", action="version", version=f"eagerly {__version__}")
