@@ -181,9 +181,9 @@ class DiskStore:
     def entries(self, tag: str | None = None) -> Iterator[StoredEntry]:
         """The entries, newest first; only those with `tag` if it is given."""
         rows = self._read(
-            "SELECT key, tag, size, store_time, expire_time FROM Cache WHERE (?1 IS NULL OR tag = ?1)"
-            " AND (expire_time IS NULL OR expire_time > ?2) ORDER BY store_time DESC, rowid DESC",
-            (tag, time.time()),
+            "SELECT key, tag, size, store_time, expire_time FROM Cache WHERE (:tag IS NULL OR tag = :tag)"
+            " AND (expire_time IS NULL OR expire_time > :now) ORDER BY store_time DESC, rowid DESC",
+            {"tag": tag, "now": time.time()},
         )
         for row in rows:
             key, name, size, stored_at, _ = row
@@ -267,13 +267,13 @@ class DiskStore:
             self._pool.reset(writable=self._directory.is_writable)
         return found
 
-    def _read(self, statement: str, arguments: tuple[Any, ...] = ()) -> list[Any]:
+    def _read(self, statement: str, arguments: dict[str, Any] | None = None) -> list[Any]:
         """The rows; none if there is no index, or one that is corrupt."""
         try:
             if not self._directory.is_current() and not self._attach():
                 return []
             with self._pool.lent() as connection:
-                return connection.execute(statement, arguments).fetchall()
+                return connection.execute(statement, arguments or {}).fetchall()
         except TROUBLE as error:
             self._errors += 1
             self._recover(error, "read")
