@@ -86,8 +86,8 @@ class _Bounded:
 
     def _recount(self) -> None:
         self._until_recount = max(_RECOUNT_AFTER, len(self._entries))
-        # The list is made in one step. An iterator that is made in one step and used in the next fails if another thread
-        # gets in between.
+        # The list is made in one step. An iterator that is made in one step and used in the next would fail if another
+        # thread got in between.
         self.bytes = sum(map(_bytes_of, list(self._entries.values())))
 
 

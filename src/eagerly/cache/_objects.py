@@ -257,8 +257,16 @@ class Objects:
 
     def _create(self, path: str, content: bytes) -> bool:
         target = self._at(path)
+
+        def create() -> None:
+            if self._local:  # for which fsspec looks whether it exists, and then writes
+                with open(target, "xb") as file:  # noqa: PTH123 - paths are strings to fsspec
+                    file.write(content)
+            else:
+                self._fs.pipe_file(target, content, mode="create")
+
         try:
-            self._in_directory(target.rpartition("/")[0], lambda: self._fs.pipe_file(target, content, mode="create"))
+            self._in_directory(target.rpartition("/")[0], create)
         except FileExistsError:
             return False
         return True
