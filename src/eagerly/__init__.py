@@ -12,7 +12,7 @@ from eagerly._context import TaskContext
 from eagerly._datasets import load_dataset, save_dataset
 from eagerly._decorator import task
 from eagerly._executor import ContextExecutor
-from eagerly._lazy import lazily
+from eagerly._lazy import lazily as _lazily
 from eagerly._metadata import TaskMetadata
 from eagerly._retry import Retry
 from eagerly._scope import SessionContext, current_session, current_task
@@ -61,4 +61,4 @@ __all__ = [
     "workflow",
 ]
 
-__getattr__, __dir__ = lazily(__name__, {"DatasetStore": "eagerly.datasets._store"})
+__getattr__, __dir__ = _lazily(__name__, {"DatasetStore": "eagerly.datasets._store"})

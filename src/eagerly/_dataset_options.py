@@ -52,7 +52,7 @@ def dataset_options(options: Mapping[str, Any], signature: inspect.Signature) ->
     for name in ("dataset_store", "dataset_format"):
         if given[name] is not None and "dataset" not in options:
             raise OptionValueError(
-                f"task({name}={given[name]!r}) has no effect without a key; write @task(dataset='name.json', {name}=...)"
+                f"task({name}={given[name]!r}) has no effect without a key; write @task(dataset=..., {name}=...)"
             )
     return None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from eagerly._lazy import lazily
+from eagerly._lazy import lazily as _lazily
 from eagerly.cache._protocol import CacheStats, CacheStore, KeyLock, ListsEntries, LocksKeys, StoredEntry
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ __all__ = [
     "register_key",
 ]
 
-__getattr__, __dir__ = lazily(
+__getattr__, __dir__ = _lazily(
     __name__,
     {
         "Difference": "eagerly.cache._explain",

@@ -119,7 +119,9 @@ class ListsEntries(Protocol):
 class KeyLock(Protocol):
     """A lock on one key, held by this process until it is released or the process ends."""
 
-    def release(self) -> None: ...
+    def release(self) -> None:
+        """Let others have the key. A second time does nothing, and neither does it in a forked child."""
+        ...
 
 
 @runtime_checkable
@@ -140,7 +142,9 @@ class LocksKeys(Protocol):
         """Note that this process waits for `key` while it holds a lock itself; returns what `unmark_waiting` takes."""
         ...
 
-    def unmark_waiting(self, mark: Any, /) -> None: ...
+    def unmark_waiting(self, mark: Any, /) -> None:
+        """Take a mark back."""
+        ...
 
     def is_waited_for(self, key: bytes, /) -> bool:
         """Whether another process has marked that it waits for `key`."""

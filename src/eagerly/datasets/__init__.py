@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from eagerly._lazy import lazily
+from eagerly._lazy import lazily as _lazily
 
 if TYPE_CHECKING:
     from eagerly.datasets._lineage import Lineage as Lineage
@@ -21,7 +21,7 @@ __all__ = [
     "StreamWriter",
 ]
 
-__getattr__, __dir__ = lazily(
+__getattr__, __dir__ = _lazily(
     __name__,
     {
         "Dataset": "eagerly.datasets._manifest",

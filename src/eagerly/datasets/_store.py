@@ -18,7 +18,6 @@ from eagerly.datasets._manifest import (
     key_of_manifest,
     manifest_path,
     manifests_folder,
-    type_name,
     versions_folder,
 )
 from eagerly.datasets._open import open_place
@@ -27,7 +26,7 @@ from eagerly.datasets._publication import Publication, current, open_known, read
 from eagerly.datasets._stream import StreamWriter
 from eagerly.datasets._trouble import loading, saving
 from eagerly.datasets._verify import Problem, identify, verify
-from eagerly.datasets.formats import format_for
+from eagerly.datasets.formats import format_for, type_name
 from eagerly.errors import DatasetNotFoundError, OptionTypeError
 
 __all__ = ["DatasetStore"]
@@ -129,7 +128,7 @@ class DatasetStore:
             publication = Publication(self._place, key, keep=self.versions)
             try:
                 chosen.save(value, publication.file, options)
-                return publication.commit(chosen, options, type_name(value), provenance)
+                return publication.commit(chosen, options, type_name(type(value)), provenance)
             finally:
                 publication.discard()
 
@@ -183,7 +182,7 @@ class DatasetStore:
 
         Args:
             key: As given to `save`. Files that were not saved by this store can be loaded too.
-            return_type: What it is to be; None: what the format usually gives.
+            return_type: What it is to be; None: what it was when it was saved, or what the format usually gives.
             format: The name of one; None: that of the manifest, then by the extension of the key.
             options: Of the format.
             version: `Dataset.version` of an earlier save, if the store kept it.
@@ -200,7 +199,10 @@ class DatasetStore:
             with file:
                 name = format or (save.format if save else None)
                 chosen = format_for(name=name, extension=extension(key), return_type=return_type, loading=True)
-                kept: Mapping[str, Any] = save.options if save is not None and save.format == chosen.name else {}
+                kept: Mapping[str, Any] = {}
+                if save is not None and save.format == chosen.name:
+                    kept = save.options
+                    return_type = return_type or chosen.type_named(save.python_type)
                 return chosen.load(file, return_type, {**kept, **(options or {})})
 
     def exists(self, key: str) -> bool:

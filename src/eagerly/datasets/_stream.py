@@ -8,11 +8,11 @@ from types import TracebackType
 from typing import Any
 
 from eagerly.datasets._key import check_key, extension
-from eagerly.datasets._manifest import Dataset, type_name
+from eagerly.datasets._manifest import Dataset
 from eagerly.datasets._place import Place
 from eagerly.datasets._publication import Publication
 from eagerly.datasets._trouble import saving
-from eagerly.datasets.formats import Format, ItemWriter, format_for
+from eagerly.datasets.formats import Format, ItemWriter, format_for, type_name
 from eagerly.errors import DatasetError
 
 __all__ = ["StreamWriter"]
@@ -128,4 +128,4 @@ class StreamWriter:
     def _begin(self, publication: Publication, item: Any) -> None:
         self._format = format_for(name=self._name, extension=extension(self.key), value=item, streaming=True)
         self._items = self._format.writer(publication.file, self._options)
-        self._python_type = f"Iterator[{type_name(item)}]"
+        self._python_type = f"Iterator[{type_name(type(item))}]"
