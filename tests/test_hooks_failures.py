@@ -11,7 +11,7 @@ from eagerly import Retry, Settings, current_session, current_task, hook_impl, s
 from eagerly.hooks import EagerlySpec
 from eagerly.testing import RecordingHooks, instant_clock
 from kinds import Kind, all_kinds
-from stored_calls import DATASET_HOOKS, OF_THE_CACHE, everything_is_stored, no_ending_after_a_miss, stores_in, using
+from stored_calls import DATASET_HOOKS, OF_THE_CACHE, everything_is_stored, stores_in, using
 
 HOOKS = [name for name in vars(EagerlySpec) if not name.startswith("_")]
 STRICT = Settings(strict_hooks=True)
@@ -19,7 +19,7 @@ STRICT = Settings(strict_hooks=True)
 each_hook_of_each_kind = pytest.mark.parametrize(
     ("kind", "hook"),
     [
-        pytest.param(kind, hook, marks=[no_ending_after_a_miss] if hook == "on_cache_miss" else [])
+        (kind, hook)
         for kind in Kind
         for hook in HOOKS
         if "session" not in hook and hook != "on_event" and (kind.is_stream or hook != "node_iteration")

@@ -16,7 +16,6 @@ from stored_calls import (
     OF_THE_CACHE,
     dataset_of,
     everything_is_stored,
-    no_ending_after_a_miss,
     stores_in,
     using,
 )
@@ -120,9 +119,7 @@ def test_a_failing_hook_causes_no_retry(kind, strict, caplog, tmp_path):
 @pytest.mark.parametrize("hook", OF_A_CALL)
 @pytest.mark.parametrize("error", [HookError, KeyboardInterrupt, SystemExit], ids=lambda cls: cls.__name__)
 @pytest.mark.parametrize("body", ["succeeding", "failing", "stored"])
-def test_a_strict_or_interrupted_hook_raises_and_the_call_still_ends_once(request, kind, hook, error, body, tmp_path):
-    if hook == "on_cache_miss" and body == "stored":
-        request.applymarker(no_ending_after_a_miss)
+def test_a_strict_or_interrupted_hook_raises_and_the_call_still_ends_once(kind, hook, error, body, tmp_path):
     hooks = RecordingHooks()
     calls = []
     stores = {}
