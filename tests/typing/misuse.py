@@ -18,7 +18,9 @@ from eagerly import (
     current_session,
     current_task,
     hook_impl,
+    load_dataset,
     register_plugins,
+    save_dataset,
     session,
     task,
     workflow,
@@ -157,6 +159,33 @@ add.name = "other"  # E: mypy=[misc] pyright=reportAttributeAccessIssue
 
 @workflow(title="x")  # E: mypy=[call-overload] pyright=reportCallIssue
 def entry() -> None: ...
+
+
+# Caching and datasets
+
+add.cache_key("1")  # E: mypy=[arg-type] pyright=reportArgumentType
+add.is_cached()  # E: mypy=[call-arg] pyright=reportCallIssue
+add.invalidate(1, z=2)  # E: mypy=[call-arg] pyright=reportCallIssue
+add.refresh("1")  # E: mypy=[arg-type] pyright=reportArgumentType
+fetch.cache_key(1)  # E: mypy=[arg-type] pyright=reportArgumentType
+numbers.is_cached("1")  # E: mypy=[arg-type] pyright=reportArgumentType
+ticks.explain("1")  # E: mypy=[arg-type] pyright=reportArgumentType
+Shop().price.cache_key(1)  # E: mypy=[arg-type] pyright=reportArgumentType
+task(len, cache=3)  # E: mypy=[call-overload] pyright=reportArgumentType
+task(len, cache_ttl="1")  # E: mypy=[call-overload] pyright=reportArgumentType
+task(len, cache_version=3)  # E: mypy=[call-overload] pyright=reportArgumentType
+task(len, cache_hash="key")  # E: mypy=[call-overload] pyright=reportArgumentType
+add.options(cache_ignore=3)  # E: mypy=[arg-type] pyright=reportArgumentType
+add.options(dataset=3)  # E: mypy=[arg-type] pyright=reportArgumentType
+add.cache = True  # E: mypy=[misc] pyright=reportAttributeAccessIssue
+session(cache_mode="of")  # E: mypy=[arg-type] pyright=reportArgumentType
+session(cache_mode=None)  # E: mypy=[arg-type] pyright=reportArgumentType
+session(cache_store=3)  # E: mypy=[arg-type] pyright=reportArgumentType
+session(dataset_store=3)  # E: mypy=[arg-type] pyright=reportArgumentType
+Settings(cache_mode="of")  # E: mypy=[arg-type] pyright=reportArgumentType
+save_dataset("x.json")  # E: mypy=[call-arg] pyright=reportCallIssue
+save_dataset("x.json", 1, "json")  # E: mypy=[call-arg] pyright=reportCallIssue
+loaded: str = load_dataset("x.json", int)  # E: mypy=[assignment] pyright=reportAssignmentType
 
 
 # Retry
