@@ -251,7 +251,9 @@ class TaskContext(TaskMetadata):
         return None
 
     def fail_for_good(self, error: Exception) -> None:
-        """The call ends with `error`, whose raising is left to the caller of this."""
+        """The call ends with `error`, not raised in this run of the function. The caller of this raises it."""
+        if self.attempt > 1:
+            self._end_retry(succeeded=False)
         if (hook := self._session.hooks.on_node_error) is not None:
             hook(self, error)
         else:
@@ -266,7 +268,7 @@ class TaskContext(TaskMetadata):
     def cancel(self, reason: Reason, error: BaseException | None = None) -> None:
         """The call ends with neither a result nor an error, unless it has ended already."""
         if self._stored is not None:
-            self._stored.give_up(error)
+            self._stored.give_up(error, self._session)
         if self.ended:
             return
         try:

@@ -12,6 +12,7 @@ from eagerly._scope import OUTSIDE
 from eagerly._steps import Access, Plan
 from eagerly._stores import code_digest, dataset_store
 from eagerly.errors import DatasetError, DatasetKeyError
+from eagerly.hooks._compile import is_from_hook
 
 if TYPE_CHECKING:
     from eagerly._context import TaskContext
@@ -56,9 +57,14 @@ def ensure_dataset(call: TaskContext, value: Any) -> Plan[None]:
     if store is None:
         return
     key = declaration.dataset.key.render(call.inputs, call.map_index)
-    if not (yield Access(lambda: store.exists(key))):
+    try:
+        if (yield Access(lambda: store.exists(key))):
+            return
         claim_dataset(call, store, key)
         yield from _save(call, declaration.dataset, store, key, value)
+    except Exception as error:
+        call.start()  # what was to be a hit becomes a call that fails
+        raise _failed(call, error, key, value) from _cause(error)
 
 
 def save_result(call: TaskContext, stored: StoredCall, result: Any) -> Plan[None]:
@@ -69,7 +75,14 @@ def save_result(call: TaskContext, stored: StoredCall, result: Any) -> Plan[None
     """
     options = call._task.declaration.dataset
     if options is not None and stored.dataset is not None:
-        yield from _save(call, options, *stored.dataset, result)
+        store, key = stored.dataset
+        try:
+            yield from _save(call, options, store, key, result)
+        except Exception as error:
+            if is_from_hook(error):
+                raise
+            raise _failed(call, error, key, result) from _cause(error)
+        stored.claim = None
 
 
 def _save(call: TaskContext, options: DatasetOptions, store: DatasetStore, key: str, value: Any) -> Plan[None]:
@@ -77,12 +90,7 @@ def _save(call: TaskContext, options: DatasetOptions, store: DatasetStore, key: 
     if (hook := hooks.before_dataset_save) is not None:
         hook(key, value, options.format, {}, call)
     origin = provenance(call)
-    try:
-        saved = yield Access(lambda: store.save(key, value, format=options.format, provenance=origin))
-    except Exception as error:
-        failed = _as_dataset_error(error, key, value)
-        call.fail_for_good(failed)
-        raise failed from (None if failed is error else error)
+    saved = yield Access(lambda: store.save(key, value, format=options.format, provenance=origin))
     if (hook := hooks.after_dataset_save) is not None:
         hook(key, value, saved.format, {}, call, saved.path)
 
@@ -98,7 +106,10 @@ def open_stream(call: TaskContext, stored: StoredCall) -> None:
     store, key = stored.dataset
     if (hook := call._session.hooks.before_dataset_save) is not None:
         hook(key, None, options.format, {}, call)
-    stored.writer = store.writer(key, format=options.format, provenance=provenance(call))
+    try:
+        stored.writer = store.writer(key, format=options.format, provenance=provenance(call))
+    except Exception as error:
+        raise _failed(call, error, key, None) from _cause(error)
 
 
 def write_item(call: TaskContext, stored: StoredCall, item: Any) -> Plan[None]:
@@ -111,7 +122,7 @@ def write_item(call: TaskContext, stored: StoredCall, item: Any) -> Plan[None]:
     try:
         yield Access(lambda: writer.write(item))
     except Exception as error:
-        raise _failed_stream(call, stored, error) from error
+        raise _failed(call, error, writer.key, None) from _cause(error)
 
 
 def finish_stream(call: TaskContext, stored: StoredCall) -> Plan[None]:
@@ -124,17 +135,21 @@ def finish_stream(call: TaskContext, stored: StoredCall) -> Plan[None]:
     try:
         saved = yield Access(writer.commit)
     except Exception as error:
-        raise _failed_stream(call, stored, error) from error
-    stored.writer = None
+        raise _failed(call, error, writer.key, None) from _cause(error)
+    stored.writer = stored.claim = None
     if (hook := call._session.hooks.after_dataset_save) is not None:
         hook(saved.key, None, saved.format, {}, call, saved.path)
 
 
-def _failed_stream(call: TaskContext, stored: StoredCall, error: Exception) -> DatasetError:
-    assert stored.dataset is not None
-    failed = _as_dataset_error(error, stored.dataset[1], None)
+def _failed(call: TaskContext, error: Exception, key: str, value: Any) -> DatasetError:
+    """The call ends with an error about its dataset, which is returned to be raised."""
+    failed = _as_dataset_error(error, key, value)
     call.fail_for_good(failed)
     return failed
+
+
+def _cause(error: Exception) -> Exception | None:
+    return None if isinstance(error, DatasetError) else error
 
 
 # Where, and on whose behalf
@@ -155,7 +170,11 @@ def claim_dataset(call: TaskContext, store: DatasetStore, key: str) -> None:
         return
     claimant = _claimant(call)
     place = (store.base, key)
+    if call._stored is not None and place not in session.claims:
+        call._stored.claim = place
     if session.claims.setdefault(place, claimant) != claimant:
+        if call._stored is not None:
+            call._stored.claim = None
         raise DatasetKeyError(
             f"dataset {key!r} has been saved by another call in this session; let the key contain an argument that "
             f"varies, as in dataset='{{name}}/...', or allow it with DatasetStore(..., overwrite=True)",

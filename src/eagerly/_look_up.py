@@ -15,7 +15,7 @@ from eagerly._steps import Access, Pause, Plan, Until
 from eagerly._stored import Found, StoredCall, cache_of, find, keys_of, report
 from eagerly.cache._flight import Flight, Outcome, leads_to
 from eagerly.cache._protocol import MISSING
-from eagerly.errors import CacheRecursionError
+from eagerly.errors import CacheRecursionError, TaskError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,7 +94,7 @@ def look_up(call: TaskContext) -> Plan[Found | None]:
         if declaration.dataset is not None:
             prepare_dataset(call, stored)
     except BaseException:  # what goes wrong here concerns this call only
-        stored.give_up(None)
+        stored.give_up(None, call._session)
         raise
     if stored.key is not None:
         call.miss(stored.key.text)  # last, as the function runs now
@@ -166,8 +166,9 @@ def _lead_or_follow(call: TaskContext, stored: StoredCall, client: CacheClient, 
         if outcome.kind == "failed":
             call.miss(key.text)
             call.start()
-            call.fail_for_good(outcome.value)
-            raise outcome.value
+            error = outcome.value
+            call.fail_for_good(error.__cause__ if isinstance(error, TaskError) else error)
+            raise error
         found = yield from _take_over(call, client, key, outcome)
         if found is not None:
             return found
@@ -203,7 +204,7 @@ def _agree_with_other_processes(
                 return found
             if claim.granted:
                 flight.lock = claim.lock
-                if claim.error is not None:
+                if claim.error is not None and not stored.unreadable:
                     report(call, client, key, claim.error)
                 return None
             assert locks is not None  # or it would have been granted

@@ -19,7 +19,7 @@ from eagerly._threads import Job, start_on_helper
 from eagerly._warnings import warn
 from eagerly.cache._flight import Flight, Outcome
 from eagerly.cache._protocol import MISSING
-from eagerly.errors import CacheError, EagerlyWarning
+from eagerly.errors import EagerlyWarning
 from eagerly.hooks._compile import is_from_hook
 
 if TYPE_CHECKING:
@@ -47,15 +47,20 @@ class StoredCall:
         client: The cache, or None where nothing is cached.
         key: The key of the call in it.
         looked: Whether the cache has been looked into, in vain.
+        unreadable: Whether that has failed, and has been reported.
         mode: ``"on"``, ``"read"`` or ``"refresh"``.
         flight: The computation that this call carries out for everybody, or None.
         recording: The items of a stream so far; None if they are not kept.
         dataset: The dataset store and the key in it, or None where nothing is saved.
         writer: Writes the items of a stream into its dataset, or None.
         sources: The datasets that the body has loaded.
+        claim: The place in the dataset store that this call has claimed for its session, until it has saved there.
     """
 
-    __slots__ = ("client", "dataset", "flight", "is_async", "key", "looked", "mode", "recording", "sources", "writer")
+    __slots__ = (
+        *("claim", "client", "dataset", "flight", "is_async", "key", "looked", "mode"),
+        *("recording", "sources", "unreadable", "writer"),
+    )
 
     def __init__(
         self, is_async: bool, client: CacheClient | None = None, key: CallKey | None = None, mode: CacheMode = "on"
@@ -64,14 +69,15 @@ class StoredCall:
         self.client = client
         self.key = key
         self.mode = mode
-        self.looked = False
+        self.looked = self.unreadable = False
         self.flight: Flight | None = None
         self.recording: Any = None
         self.dataset: tuple[DatasetStore, str] | None = None
+        self.claim: tuple[str, str] | None = None
         self.sources: list[dict[str, Any]] = []
         self.writer: Any = None
 
-    def give_up(self, error: BaseException | None) -> None:
+    def give_up(self, error: BaseException | None, session: SessionContext | None = None) -> None:
         """The call ends without a result. Those who wait for one get the error of the function, or try themselves."""
         flight, self.flight = self.flight, None
         if flight is not None:
@@ -82,6 +88,9 @@ class StoredCall:
             else:
                 flight.release()
         self.recording = None
+        claim, self.claim = self.claim, None
+        if claim is not None and session is not None:
+            session.claims.pop(claim, None)
         writer, self.writer = self.writer, None
         if writer is not None:
             writer.abort()
@@ -125,6 +134,8 @@ def find(call: TaskContext, client: CacheClient, key: CallKey) -> Plan[Found | N
         if value is MISSING:
             value = yield Access(lambda: client.fetch(key.digest, now), client.blocking)
     except Exception as error:
+        assert call._stored is not None
+        call._stored.unreadable = True
         report(call, client, key, error)
         return None
     return None if value is MISSING else Found(value)
@@ -170,7 +181,7 @@ def _publish(call: TaskContext, stored: StoredCall, client: CacheClient, result:
     try:
         yield Access(publish, client.blocking)
     except Exception as error:
-        report(call, client, key, error)
+        report(call, client, key, error, of_result=parts is None)
     stored.flight = None
 
 
@@ -181,9 +192,13 @@ def expires_at(call: TaskContext) -> float | None:
     return None if options.ttl is None else call.clock.time() + options.ttl
 
 
-def report(call: TaskContext, client: CacheClient, key: CallKey, error: Exception) -> None:
-    """Say that the cache has failed: to the hooks always, and to people once per store and sort of trouble."""
-    sort = f"{type(error).__name__}" if isinstance(error, CacheError) else call._task.declaration.qualified_name
+def report(call: TaskContext, client: CacheClient, key: CallKey, error: Exception, *, of_result: bool = False) -> None:
+    """Say that the cache has failed: to the hooks always, and to people once per store and sort of trouble.
+
+    Args:
+        of_result: Whether it is the result that cannot be stored. Then the trouble is one of this task.
+    """
+    sort = f"{type(error).__name__} {call.qualified_name if of_result else ''}"
     if sort not in client.warned:
         client.warned.add(sort)
         with contextlib.suppress(EagerlyWarning):  # warnings may be errors, but what a cache does never fails a call

@@ -14,9 +14,11 @@ from eagerly._stores import new_recording
 from eagerly.cache._protocol import MISSING
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Generator
+
     from eagerly._context import TaskContext
 
-__all__ = ["exhausted", "passing", "steered", "stream_keeper"]
+__all__ = ["exhausted", "passing", "replayed", "replayed_async", "steered", "stream_keeper"]
 
 
 def stream_keeper(call: TaskContext) -> StoredCall | None:
@@ -77,6 +79,60 @@ def exhausted(call: TaskContext, stored: StoredCall, end: Any) -> Plan[None]:
 
 def _give_up_recording(call: TaskContext, stored: StoredCall, error: Exception) -> None:
     stored.recording = None
+    assert stored.client is not None
+    assert stored.key is not None
+    report(call, stored.client, stored.key, error, of_result=True)
+
+
+def replayed(call: TaskContext, step: Callable[[], Any]) -> Generator[Any, Any, Any]:
+    """The items of a recorded stream, and its end.
+
+    If one of them cannot be had any more, the function runs after all, and goes on from there.
+    """
+    given = 0
+    while True:
+        try:
+            item = step()
+        except StopIteration as stop:
+            return stop.value
+        except Exception as error:
+            _report_broken(call, error)
+            break
+        given += 1
+        yield item
+    afresh = _afresh(call)
+    for _ in range(given):
+        next(afresh)
+    return (yield from afresh)
+
+
+async def replayed_async(call: TaskContext, step: Callable[[], Any]) -> AsyncGenerator[Any, Any]:
+    """As `replayed`, for async streams."""
+    given = 0
+    while True:
+        try:
+            item = step()
+        except StopIteration:
+            return
+        except Exception as error:
+            _report_broken(call, error)
+            break
+        given += 1
+        yield item
+    async for item in _afresh(call):
+        if given == 0:
+            yield item
+        else:
+            given -= 1
+
+
+def _afresh(call: TaskContext) -> Any:
+    return call._task.refresh(*call._args, **call._kwargs)
+
+
+def _report_broken(call: TaskContext, error: Exception) -> None:
+    stored = call._stored
+    assert stored is not None
     assert stored.client is not None
     assert stored.key is not None
     report(call, stored.client, stored.key, error)

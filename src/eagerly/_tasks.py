@@ -17,7 +17,7 @@ from eagerly._look_up import look_up, recall
 from eagerly._scope import here
 from eagerly._steps import carry_out, carry_out_async
 from eagerly._stored import StoredCall, keep
-from eagerly._stored_stream import exhausted, passing, steered, stream_keeper
+from eagerly._stored_stream import exhausted, passing, replayed, replayed_async, steered, stream_keeper
 from eagerly._task import P, R, Task
 
 __all__ = ["AsyncTask", "AsyncTaskStream", "SyncTask", "SyncTaskStream", "make_task"]
@@ -219,7 +219,7 @@ def _run_stream(  # noqa: C901 - one loop, read from top to bottom
     watched, closing = True, False
     stored: StoredCall | None = None
     if call._task.declaration.stored and (found := carry_out(look_up(call))) is not None:
-        return (yield from _replayed(found.value))
+        return (yield from replayed(call, found.value))
     call.start()
     try:
         if call._stored is not None:
@@ -277,7 +277,7 @@ async def _run_async_stream(  # noqa: C901 - one loop, read from top to bottom
     watched, closing = True, False
     stored: StoredCall | None = None
     if call._task.declaration.stored and (found := await carry_out_async(look_up(call))) is not None:
-        for item in _replayed(found.value):
+        async for item in replayed_async(call, found.value):
             yield item
         return
     call.start()
@@ -330,16 +330,6 @@ async def _run_async_stream(  # noqa: C901 - one loop, read from top to bottom
     except BaseException as error:
         call.interrupt(error)
         raise
-
-
-def _replayed(step: Callable[[], Any]) -> Generator[Any, Any, Any]:
-    """The items of a recorded stream, and its end."""
-    while True:
-        try:
-            item = step()
-        except StopIteration as stop:
-            return stop.value
-        yield item
 
 
 def _first_step(source: AsyncGenerator[Any, Any]) -> Any:

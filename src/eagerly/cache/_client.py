@@ -157,9 +157,12 @@ class CacheClient:
         Raises:
             Exception: Whatever the store raises.
         """
+        generation = self._generation()
         self.store.put(key, parts, expires=expires, tag=tag)
-        if self._tier is not None and value is not MISSING and size_of(parts) <= self._tier.max_bytes // 8:
-            self._tier.put(key + self._generation(), value, lambda: b"".join(parts), expires)
+        if self._tier is None or value is MISSING or size_of(parts) > self._tier.max_bytes // 8:
+            return
+        if self._generation() == generation:  # or something was replaced: perhaps this, by another process
+            self._tier.put(key + generation, value, lambda: b"".join(parts), expires)
 
     def unpack(self, key: bytes, data: Buffer, now: float) -> Any:
         """The value that was packed here a moment ago, as a copy of one's own."""
