@@ -14,6 +14,7 @@ import re
 import secrets
 import time
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from typing import Any, Final
 
 from eagerly._numbers import seconds
@@ -260,27 +261,21 @@ class RedisStore(OutsideStore):
             if opened[0] == process:
                 return opened[1]
             self._inherited.append(opened)  # to close it would need locks that nobody here will release
-        from redis import Redis
-        from redis.backoff import NoBackoff
-        from redis.exceptions import ConnectionError as ConnectionFailed
-        from redis.retry import Retry
-
-        open_url: Any = Redis.from_url  # there are stubs that lack some of its arguments
-        client = open_url(
+        redis: Any = import_module("redis")  # untyped: its own types and the stubs that exist contradict each other
+        again = redis.retry.Retry(redis.backoff.NoBackoff(), 1, (redis.ConnectionError,))
+        client = redis.Redis.from_url(
             self._url,
             socket_timeout=self._timeout,
             socket_connect_timeout=self._timeout,
-            retry=Retry(NoBackoff(), 1, (ConnectionFailed,)),  # once, for a connection that the server has dropped
+            retry=again,  # once, for a connection that the server has dropped
             protocol=2,
         )
         self._opened = (process, client)
         return client
 
     def _is_outage(self, error: Exception) -> bool:
-        from redis.exceptions import ConnectionError as ConnectionFailed
-        from redis.exceptions import TimeoutError as TimedOut
-
-        return isinstance(error, ConnectionFailed | TimedOut | OSError)
+        redis: Any = import_module("redis")
+        return isinstance(error, redis.ConnectionError | redis.TimeoutError | OSError)
 
 
 _marks = itertools.count(1)
