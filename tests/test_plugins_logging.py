@@ -7,13 +7,16 @@ import gc
 import logging
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from eagerly import Retry, current_task, hook_impl, session, task
+from eagerly import Retry, current_task, hook_impl, save_dataset, session, task
+from eagerly.cache import MemoryStore
 from eagerly.plugins.logging import LoggingPlugin
 from eagerly.testing import instant_clock
 from kinds import Kind, TheirError, all_kinds, stream_kinds
+from stored_calls import BrokenStore, dataset_of
 
 FACTS = {
     "event",
@@ -28,6 +31,8 @@ FACTS = {
     "error",
     "delay",
     "reason",
+    "dataset",
+    "path",
 }
 
 
@@ -173,6 +178,55 @@ def test_an_interrupted_call_is_a_warning(error: type[BaseException], logger: lo
     assert records.lines[-1].startswith("WARNING task stop was interrupted in ")
 
 
+@all_kinds
+def test_a_hit_is_one_line(kind: Kind, logger: logging.Logger, records: Records) -> None:
+    double = kind.make(lambda x: 2 * x, name="double", cache=True, cache_version="1")
+    with session(plugins=[LoggingPlugin(logger)], cache_store=MemoryStore()):
+        kind.run(double, 21)
+        kind.run(double, 21)
+    assert records.events == ["started", "ok", "cached"]
+    assert records.lines[-1] == "INFO task double was in the cache"
+    record = records.last("cached")
+    assert (record.eagerly_duration, record.eagerly_attempt, record.eagerly_error) == (None, 1, None)
+    assert {name for name in vars(record) if name.startswith("eagerly_")} == {f"eagerly_{fact}" for fact in FACTS}
+
+
+@all_kinds
+@pytest.mark.filterwarnings("ignore::eagerly.errors.EagerlyWarning")
+def test_trouble_with_the_cache_is_a_warning(kind: Kind, logger: logging.Logger, records: Records) -> None:
+    double = kind.make(lambda x: 2 * x, name="double", cache=True, cache_version="1")
+    with session(plugins=[LoggingPlugin(logger, tracebacks=True)], cache_store=BrokenStore()):
+        kind.run(double, 21)
+    assert set(records.events) == {"cache_failed", "started", "ok"}
+    assert "WARNING task double goes on without its cache: OSError: the disk has gone" in records.lines
+    record = records.last("cache_failed")
+    assert (record.eagerly_error, record.exc_info) == ("OSError", None)
+
+
+@all_kinds
+def test_a_saved_dataset_is_one_line(kind: Kind, logger: logging.Logger, records: Records, tmp_path: Path) -> None:
+    double = kind.make(lambda x: 2 * x, name="double", dataset=dataset_of(kind))
+    with session(plugins=[LoggingPlugin(logger)], dataset_store=tmp_path):
+        kind.run(double, 21)
+    assert records.events == ["started", "saved", "ok"]
+    record = records.last("saved")
+    key = dataset_of(kind)
+    assert f"{record.levelname} {record.getMessage()}" == (
+        f"INFO task double saved dataset {key} ({'jsonl' if kind.is_stream else 'json'})"
+    )
+    assert (record.eagerly_dataset, record.eagerly_path) == (key, str(tmp_path / key))
+
+
+def test_a_dataset_that_is_saved_outside_of_all_calls(logger: logging.Logger, records: Records, tmp_path: Path) -> None:
+    with session(plugins=[LoggingPlugin(logger)], dataset_store=tmp_path):
+        save_dataset("by-hand.json", 1)
+    assert records.lines == ["INFO saved dataset by-hand.json (json)"]
+    (record,) = records.records
+    facts = {name.removeprefix("eagerly_"): value for name, value in vars(record).items() if "eagerly_" in name}
+    assert {name for name, value in facts.items() if value is not None} == {"event", "dataset", "path"}
+    assert facts.keys() == FACTS
+
+
 def test_ids_tell_who_called_whom(logger: logging.Logger, records: Records) -> None:
     @task
     def inner() -> None: ...
@@ -251,6 +305,9 @@ def test_what_nobody_reads_is_not_worked_out(logger: logging.Logger, records: Re
     plugin.after_node_execute(metadata, 1.0)  # type: ignore[arg-type]
     plugin.on_node_error(metadata, TheirError(), 1.0)  # type: ignore[arg-type]
     plugin.on_node_cancel(metadata, "closed", 1.0)  # type: ignore[arg-type]
+    plugin.on_cache_hit(metadata)  # type: ignore[arg-type]
+    plugin.on_cache_error(metadata, TheirError())  # type: ignore[arg-type]
+    plugin.after_dataset_save("key", "json", metadata, "path")  # type: ignore[arg-type]
     assert records.records == []
 
 

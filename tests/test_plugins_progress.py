@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from eagerly import ContextExecutor, current_task, session, task
+from eagerly.cache import MemoryStore
 from eagerly.errors import EagerlyError
 from eagerly.plugins.progress import ProgressPlugin, RichMissingError
 from kinds import Kind, TheirError, all_kinds
@@ -132,6 +133,45 @@ def test_a_line_for_each_retry_and_each_end(kind: Kind) -> None:
         "  ✓ leaf TIME  1",
         f"✓ flaky TIME  2 attempts: {result}, after TheirError: not yet",
     ]
+
+
+square = task(lambda x: x * x, name="square", cache=True, cache_version="1")
+
+
+@task
+def squares(count: int) -> None:
+    for _ in range(count):
+        square(3)
+
+
+@all_kinds
+def test_a_hit_is_a_line(kind: Kind) -> None:
+    plugin, file = plain()
+    double = kind.make(lambda x: 2 * x, name="double", cache=True, cache_version="1")
+    with session(plugins=[plugin], cache_store=MemoryStore()):
+        kind.run(double, 21)
+        kind.run(double, 21)
+    ran, recalled = without_times(file.getvalue().splitlines())
+    assert ran.startswith("✓ double TIME  ")
+    assert recalled == ("○ double  cached" if kind.is_stream else "○ double  cached, 42")
+
+
+def test_hits_are_counted_like_other_calls_that_did_not_fail() -> None:
+    plugin, file = plain(siblings=2)
+    with session(plugins=[plugin], cache_store=MemoryStore()):
+        squares(100)
+    assert without_times(file.getvalue().splitlines()) == [
+        "  ✓ square TIME  9",
+        "  ○ square  cached, 9",
+        "✓ squares TIME  98 more calls without failure",
+    ]
+
+
+def test_a_saved_dataset_is_told_with_its_call(tmp_path: Path) -> None:
+    plugin, file = plain()
+    with session(plugins=[plugin], dataset_store=tmp_path):
+        leaf.options(dataset="leaf.json")(1)
+    assert without_times(file.getvalue().splitlines()) == ["✓ leaf TIME  1, saved leaf.json"]
 
 
 def test_calls_of_no_interest_are_counted_and_failures_always_told() -> None:
@@ -250,6 +290,17 @@ def test_the_tree_is_drawn_while_it_grows_and_stays() -> None:
         end.set()
         future.result()
     assert without_times(screen.last) == ["✓ work TIME  2", "└─ ✓ leaf TIME  1"]
+
+
+def test_a_hit_alone_is_drawn_too() -> None:
+    store = MemoryStore()
+    with session(cache_store=store):
+        squares(1)
+    screen = Screen()
+    with session(plugins=[ProgressPlugin(file=screen)], cache_store=store):
+        square(3)
+        screen.wait_for("square")
+    assert screen.last == ["○ square    cached, 9"]
 
 
 def test_failures_are_red_and_not_so_under_no_color(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,15 +11,19 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
-from eagerly import ContextExecutor, Retry, Settings, current_task, session, task
+from eagerly import ContextExecutor, Retry, Settings, current_task, save_dataset, session, task
+from eagerly.cache import MemoryStore
+from eagerly.errors import CacheRecursionError
 from eagerly.plugins.text import error_line, format_duration, one_line, summarise
 from eagerly.plugins.tree import Call, CallTree
 from eagerly.testing import instant_clock
 from kinds import Kind, TheirError, all_kinds, stream_kinds
+from stored_calls import BrokenStore, dataset_of
 
 
 def shape(tree: CallTree) -> list[tuple[int, str, str]]:
@@ -502,6 +506,160 @@ def test_columns_are_aligned() -> None:
         for name in ("a", "a_longer_name"):
             task(lambda: "result", name=name)()
     assert len({line.index("'result'") for line in str(tree).splitlines()}) == 1
+
+
+# What was cached and what was saved
+
+
+@all_kinds
+def test_a_hit_is_a_call_that_took_no_time(kind: Kind) -> None:
+    tree = CallTree()
+    double = kind.make(lambda x: 2 * x, name="double", cache=True, cache_version="1")
+    outer = task(lambda: kind.run(double, 21), name="outer")
+    with session(plugins=[tree], cache_store=MemoryStore()):
+        outer()
+        outer()
+    ran, recalled = (next(iter(call.children.values())) for call in tree.calls)
+    assert (ran.state, ran.items) == ("ok", 1 if kind.is_stream else None)
+    assert (recalled.name, recalled.state, recalled.items, recalled.attempts) == ("double", "cached", None, 1)
+    assert (recalled.duration, recalled.elapsed) == (0.0, 0.0)
+    assert recalled.outcome == ("" if kind.is_stream else "42")
+    last = str(tree).splitlines()[-1]
+    assert re.fullmatch(r"└─ ○ double  +cached" + (", 42" if not kind.is_stream else ""), last)
+    assert tree.render(ascii=True).splitlines()[-1].startswith("`- o double ")
+
+
+def test_hits_are_forgotten_like_other_calls_and_counted() -> None:
+    square = task(lambda x: x * x, name="square", cache=True, cache_version="1")
+    tree = CallTree(max_calls=5)
+
+    @task
+    def many() -> None:
+        for _ in range(100):
+            square(1)
+        square(2)
+
+    with session(plugins=[tree], cache_store=MemoryStore()):
+        many()
+    assert len(list(tree.walk())) == 5
+    caller = only(tree)
+    assert (caller.forgotten, caller.forgotten_cached, caller.forgotten_failed) == (97, 96, 0)
+    assert tree.render(siblings=2).splitlines()[-1] == "└─ … 99 more calls, 97 cached"
+    assert len(tree._known) == 5
+    tree.clear()
+    assert tree._known == {}
+
+
+def test_the_failure_of_who_computed_is_the_failure_of_who_waited() -> None:
+    begun, both = threading.Event(), threading.Event()
+
+    @task(cache=True, cache_version="1")
+    def work() -> None:
+        begun.set()
+        assert both.wait(60)
+        raise TheirError("of one")
+
+    def wait() -> None:
+        assert begun.wait(60)
+        work()
+
+    class Announcing(MemoryStore):
+        """Tells when the second call has looked into it, and so is about to wait."""
+
+        def get(self, key: bytes, /) -> Any:
+            if threading.current_thread().name == "waiter":
+                both.set()
+            return super().get(key)
+
+    tree = CallTree()
+    errors: list[BaseException] = []
+
+    def caught(function: Any) -> None:
+        try:
+            function()
+        except TheirError as error:
+            errors.append(error)
+
+    with session(plugins=[tree], cache_store=Announcing()), ContextExecutor(ThreadPoolExecutor(2)) as pool:
+
+        def named() -> None:
+            threading.current_thread().name = "waiter"
+            caught(wait)
+
+        for future in [pool.submit(caught, work), pool.submit(named)]:
+            future.result(60)
+    assert len(errors) == 2
+    assert [(call.state, call.outcome) for call in tree.calls] == [("failed", "TheirError: of one")] * 2
+
+
+@all_kinds
+def test_a_saved_dataset_is_a_note(kind: Kind, tmp_path: Path) -> None:
+    tree = CallTree()
+    double = kind.make(lambda x: 2 * x, name="double", dataset=dataset_of(kind))
+    with session(plugins=[tree], dataset_store=tmp_path):
+        kind.run(double, 21)
+        save_dataset("by-hand.json", 1)  # on behalf of no call
+    assert only(tree).notes == [f"saved {dataset_of(kind)}"]
+    result = "1 item" if kind.is_stream else "42"
+    assert without_times(str(tree)) == f"✓ double TIME  {result}, saved {dataset_of(kind)}"
+
+
+def test_a_dataset_that_is_saved_at_a_hit_is_a_note_of_it(tmp_path: Path) -> None:
+    tree = CallTree()
+    double = task(lambda x: 2 * x, name="double", cache=True, cache_version="1", dataset="double.json")
+    store = MemoryStore()
+    with session(cache_store=store, dataset_store=tmp_path / "one"):
+        double(21)
+    with session(plugins=[tree], cache_store=store, dataset_store=tmp_path / "two"):
+        double(21)
+    assert str(tree) == "○ double    cached, 42, saved double.json"
+
+
+@pytest.mark.parametrize(("saves", "rest"), [(3, ""), (4, ", 1 more note"), (2000, ", 1,997 more notes")])
+def test_notes_are_bounded(saves: int, rest: str) -> None:
+    tree = CallTree()
+
+    @task
+    def work() -> None:
+        metadata = current_task()
+        for number in range(saves):
+            tree.after_dataset_save(metadata, f"{number}.json")
+
+    with session(plugins=[tree]):
+        work()
+    assert without_times(str(tree)) == f"✓ work TIME  saved 0.json, saved 1.json, saved 2.json{rest}"
+    assert len(only(tree).notes) == 3
+
+
+@all_kinds
+@pytest.mark.filterwarnings("ignore::eagerly.errors.EagerlyWarning")
+def test_trouble_with_the_cache_is_a_note(kind: Kind) -> None:
+    tree = CallTree()
+    double = kind.make(lambda x: 2 * x, name="double", cache=True, cache_version="1")
+    with session(plugins=[tree], cache_store=BrokenStore()):
+        kind.run(double, 21)
+    call = only(tree)
+    assert call.state == "ok"
+    assert set(call.notes) == {"cache failed: OSError: the disk has gone"}
+    assert len(call.notes) >= 2  # it could neither be read nor written
+
+
+@pytest.mark.filterwarnings("ignore::eagerly.errors.EagerlyWarning")
+def test_notes_of_calls_that_are_refused_are_not_kept_for_ever() -> None:
+    """The cache fails, and then the call turns out to be its own cause: nothing more is heard of it."""
+    tree = CallTree()
+
+    @task(cache=True, cache_version="1")
+    def loop() -> None:
+        with pytest.raises(CacheRecursionError):
+            loop()
+
+    with session(plugins=[tree], cache_store=BrokenStore()):
+        for _ in range(2100):
+            loop()
+    assert 0 < len(tree._early) <= 1000
+    tree.clear()
+    assert tree._early == {}
 
 
 def test_a_summary_of_ones_own() -> None:

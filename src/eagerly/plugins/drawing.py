@@ -9,16 +9,16 @@ from eagerly.plugins.text import format_duration, shorten
 if TYPE_CHECKING:
     from eagerly.plugins.tree import Call
 
-__all__ = ["Row", "describe", "draw", "mark_of", "needs_ascii", "rows_of", "to_ascii"]
+__all__ = ["Row", "describe", "draw", "duration_of", "mark_of", "needs_ascii", "rows_of", "to_ascii"]
 
 WIDEST_NAME: Final = 40
 """Characters that the column of names has at most, where lines are limited; what goes beyond is shortened."""
 
 _MARKS: Final = {
-    False: {"running": "●", "retrying": "↻", "ok": "✓", "failed": "✗", "cancelled": "–"},  # noqa: RUF001  # a dash is meant
-    True: {"running": ">", "retrying": "~", "ok": "+", "failed": "x", "cancelled": "-"},
+    False: {"running": "●", "retrying": "↻", "ok": "✓", "cached": "○", "failed": "✗", "cancelled": "–"},  # noqa: RUF001  # a dash is meant
+    True: {"running": ">", "retrying": "~", "ok": "+", "cached": "o", "failed": "x", "cancelled": "-"},
 }
-_URGENCY: Final = {"running": 0, "retrying": 0, "failed": 1, "ok": 2, "cancelled": 2}
+_URGENCY: Final = {"running": 0, "retrying": 0, "failed": 1, "ok": 2, "cached": 2, "cancelled": 2}
 _BRANCHES: Final = {False: ("├─ ", "└─ ", "│  ", "   "), True: ("|- ", "`- ", "|  ", "   ")}
 
 
@@ -36,13 +36,20 @@ def mark_of(state: str, *, ascii: bool = False) -> str:  # noqa: A002  # as in b
     return _MARKS[ascii][state]
 
 
+def duration_of(call: Call) -> str:
+    """How long a call took, or has been running; nothing where nothing ran."""
+    return "" if call.state == "cached" else format_duration(call.elapsed)
+
+
 def describe(call: Call) -> str:
-    """Everything about a call that has no column of its own: attempts, items, outcome, what went wrong before."""
+    """Everything about a call that has no column of its own: attempts, items, outcome, setback, notes."""
     facts = [
-        "running" if call.state == "running" else "",
+        call.state if call.state in ("running", "cached") else "",
         "" if call.items is None else "1 item" if call.items == 1 else f"{call.items:,} items",
         call.outcome,
         f"after {call.setback}" if call.setback and call.state != "failed" else "",
+        *call.notes,
+        f"{call.more_notes:,} more notes" if call.more_notes > 1 else "1 more note" if call.more_notes else "",
     ]
     text = ", ".join(filter(None, facts))
     if call.attempts == 1:
@@ -63,7 +70,7 @@ def rows_of(root: Call, *, siblings: int, ascii: bool = False) -> list[Row]:  # 
             rows.append(Row("", before + entry, "", ""))
             continue
         label = f"{before}{mark_of(entry.state, ascii=ascii)} {entry.name}"
-        rows.append(Row(entry.state, label, format_duration(entry.elapsed), describe(entry)))
+        rows.append(Row(entry.state, label, duration_of(entry), describe(entry)))
         inner = _shown(entry, siblings)
         waiting += [
             (each, below + corner, below + blank) if number == 0 else (each, below + fork, below + bar)
@@ -80,11 +87,13 @@ def _shown(caller: Call, siblings: int) -> list[Call | str]:
     left_out = [call for call in calls if id(call) not in kept]
     count = caller.forgotten + len(left_out)
     failed = caller.forgotten_failed + sum(call.state == "failed" for call in left_out)
+    cached = caller.forgotten_cached + sum(call.state == "cached" for call in left_out)
     entries: list[Call | str] = [call for call in calls if id(call) in kept]
     if count:
-        entries.append(
-            f"… {count:,} more {'call' if count == 1 else 'calls'}{f', {failed:,} failed' if failed else ''}"
-        )
+        remark = f"… {count:,} more {'call' if count == 1 else 'calls'}"
+        remark += f", {cached:,} cached" if cached else ""
+        remark += f", {failed:,} failed" if failed else ""
+        entries.append(remark)
     return entries
 
 

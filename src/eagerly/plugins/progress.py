@@ -10,12 +10,11 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from eagerly import TaskMetadata, hook_impl
 from eagerly.errors import EagerlyError
-from eagerly.plugins.drawing import Row, describe, draw, mark_of, needs_ascii, to_ascii
-from eagerly.plugins.text import format_duration
+from eagerly.plugins.drawing import Row, describe, draw, duration_of, mark_of, needs_ascii, to_ascii
 from eagerly.plugins.tree import Call, CallTree
 
 if TYPE_CHECKING:
@@ -27,7 +26,15 @@ if TYPE_CHECKING:
 
 __all__ = ["ProgressPlugin", "RichMissingError"]
 
-_STYLES: Final = {"running": "cyan", "retrying": "yellow", "ok": "", "failed": "red", "cancelled": "dim", "": "dim"}
+_STYLES: Final = {
+    "running": "cyan",
+    "retrying": "yellow",
+    "ok": "",
+    "cached": "dim",
+    "failed": "red",
+    "cancelled": "dim",
+    "": "dim",
+}
 _DEEPEST: Final = 20
 """Levels of indentation that plain lines have at most."""
 
@@ -40,8 +47,8 @@ class ProgressPlugin(CallTree):
     """Shows what runs, while it runs.
 
     On a terminal: a tree that is redrawn a few times a second and stays as it was when the session ended. Elsewhere (a
-    file, a pipe, a build log): a line for each retry and each end of a call, indented under its caller. Colours are
-    left out where the environment variable ``NO_COLOR`` is set.
+    file, a pipe, a build log): a line for each retry and each end of a call, indented under its caller; a call that was
+    found in the cache is at its end at once. Colours are left out where the environment variable ``NO_COLOR`` is set.
 
     Inner sessions share the display of the outer one. When the last session that it observes has been left, it is taken
     down and everything is forgotten, so one plugin may serve many sessions.
@@ -84,6 +91,12 @@ class ProgressPlugin(CallTree):
         if self._display is not None:
             self._display.start()
 
+    @hook_impl
+    def on_cache_hit(self, metadata: TaskMetadata, value: Any) -> None:
+        super().on_cache_hit(metadata, value)
+        if self._display is not None:
+            self._display.start()
+
     def changed(self, call: Call) -> None:
         if self._lines is not None:
             self._lines.tell(call)
@@ -119,7 +132,7 @@ class _Lines:
             unseen = self._told.pop(call.id, 0) - self._siblings
             if call.state == "failed" or not self._is_too_many(call):
                 facts = ", ".join(filter(None, [describe(call), _more(unseen)]))
-                self._write(call, f"{format_duration(call.elapsed)}  {facts}".rstrip())
+                self._write(call, "  ".join(filter(None, [duration_of(call), facts])))
 
     def finish(self) -> None:
         """The last session has been left."""

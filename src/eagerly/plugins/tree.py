@@ -1,4 +1,4 @@
-"""`CallTree`: what ran, who called whom, how often it was tried, how long it took and what came out.
+"""`CallTree`: what ran or was cached, who called whom, how often it was tried, how long it took, what came out.
 
 Keeps names, numbers and short texts about calls, never their arguments, results, errors or metadata.
 """
@@ -6,6 +6,7 @@ Keeps names, numbers and short texts about calls, never their arguments, results
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 import time
 from collections import deque
@@ -21,7 +22,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Call", "CallTree"]
 
-State = Literal["running", "retrying", "ok", "failed", "cancelled"]
+State = Literal["running", "retrying", "ok", "cached", "failed", "cancelled"]
+
+_NOTES = 3
+"""Notes that are kept of one call; those after them are counted."""
+
+_EARLY = 1000
+"""Calls of which a note is kept before they are known."""
 
 
 class Call:
@@ -32,14 +39,18 @@ class Call:
         name: As in `TaskMetadata`, on one line.
         parent: The call on whose behalf it was made; for the outermost calls, the root of the tree.
         children: The calls made on its behalf, by id, in the order in which they started.
-        state: ``"running"``, ``"retrying"``, ``"ok"``, ``"failed"`` or ``"cancelled"``.
+        state: ``"running"``, ``"retrying"``, ``"ok"``, ``"cached"`` (its result was in the cache, so nothing ran),
+            ``"failed"`` or ``"cancelled"``.
         attempts: How often it was tried so far.
-        items: How many items the stream has produced; None if it is no stream.
-        duration: Seconds from the first attempt to the end; None while it runs.
+        items: How many items the stream has produced; None if it is no stream, or was in the cache.
+        duration: Seconds from the first attempt to the end; None while it runs, 0.0 if nothing ran.
         outcome: A few words about the result, the error, or the reason of the cancellation.
         setback: Why the last attempt but this one failed, or an empty text.
+        notes: What else happened, in a few words each: datasets that it saved, trouble with the cache. The first three.
+        more_notes: How many there were after those.
         forgotten: How many calls made on its behalf have been forgotten to save memory.
         forgotten_failed: How many of those failed.
+        forgotten_cached: How many of those were in the cache.
         is_forgotten: Whether this call itself has been forgotten.
     """
 
@@ -49,11 +60,14 @@ class Call:
         "children",
         "duration",
         "forgotten",
+        "forgotten_cached",
         "forgotten_failed",
         "id",
         "is_forgotten",
         "items",
+        "more_notes",
         "name",
+        "notes",
         "outcome",
         "parent",
         "setback",
@@ -71,8 +85,11 @@ class Call:
         self.duration: float | None = None
         self.outcome = ""
         self.setback = ""
+        self.notes: list[str] = []
+        self.more_notes = 0
         self.forgotten = 0
         self.forgotten_failed = 0
+        self.forgotten_cached = 0
         self._started = time.perf_counter()
         self.is_forgotten = False
 
@@ -87,6 +104,8 @@ class Call:
 
 class CallTree:
     """A plugin that records which calls were made, as a tree, and renders it as text.
+
+    A call whose result was in the cache is one of them, without a duration and without calls of its own.
 
     Threads and asyncio tasks may record at the same time. Memory is bounded: of the calls that have ended, the last
     `max_calls` are remembered, and those before them only counted.
@@ -139,7 +158,7 @@ class CallTree:
         return iter(found)
 
     def render(self, *, width: int | None = None, siblings: int = 20, ascii: bool = False) -> str:  # noqa: A002  # as in builtins
-        """The tree as text, one call per line: name, duration, attempts, items, result or error.
+        """The tree as text, one call per line: name, duration, attempts, items, result or error, what it saved.
 
         Args:
             width: Characters per line; None: as many as it takes.
@@ -174,7 +193,7 @@ class CallTree:
     def before_node_execute(self, metadata: TaskMetadata) -> None:
         parent = self._known.get(metadata.parent_id, self._root)
         call = Call(metadata.id, one_line(metadata.name), parent, is_stream=metadata.is_generator)
-        self._known[call.id] = call
+        self._adopt(call)
         self._change(self._attach, call)
 
     @hook_impl
@@ -202,6 +221,38 @@ class CallTree:
     @hook_impl
     def on_node_cancel(self, metadata: TaskMetadata, reason: str, duration: float) -> None:
         self._end(metadata, "cancelled", reason, duration)
+
+    @hook_impl
+    def on_cache_hit(self, metadata: TaskMetadata, value: Any) -> None:
+        parent = self._known.get(metadata.parent_id, self._root)
+        call = Call(metadata.id, one_line(metadata.name), parent)
+        call.state, call.duration, call.outcome = "cached", 0.0, one_line(self._summarise(value))
+        self._adopt(call)
+        self._change(self._attach_and_retire, call)
+
+    @hook_impl
+    def on_cache_error(self, metadata: TaskMetadata, error: Exception) -> None:
+        self._note(metadata, one_line(f"cache failed: {error_line(error)}"))
+
+    @hook_impl
+    def after_dataset_save(self, metadata: TaskMetadata | None, key: str) -> None:
+        if metadata is not None:  # else saved outside of every call
+            self._note(metadata, one_line(f"saved {key}"))
+
+    def _note(self, metadata: TaskMetadata, text: str) -> None:
+        call = self._known.get(metadata.id)
+        if call is not None:
+            self._change(functools.partial(_add_note, text=text), call)
+            return
+        # Before it is known whether the call is a hit or will run. It may also be refused, and never be heard of again.
+        if len(self._early) >= _EARLY:
+            self._early.clear()
+        self._early.setdefault(metadata.id, []).append(text)
+
+    def _adopt(self, call: Call) -> None:
+        self._known[call.id] = call
+        for text in self._early.pop(call.id, ()):
+            _add_note(call, text)
 
     def _end(self, metadata: TaskMetadata, state: State, outcome: str, duration: float) -> None:
         if (call := self._known.get(metadata.id)) is not None:
@@ -235,6 +286,12 @@ class CallTree:
             parent.children[call.id] = call
             self.changed(call)
 
+    def _attach_and_retire(self, call: Call) -> None:
+        if call.id in self._known:
+            parent = call.parent = _remembered(call.parent)
+            parent.children[call.id] = call
+            self._retire(call)
+
     def _retire(self, call: Call) -> None:
         if call.id in self._known:
             self._ended.append(call)
@@ -246,6 +303,7 @@ class CallTree:
         parent = _remembered(call.parent)
         parent.forgotten += 1 + call.forgotten
         parent.forgotten_failed += (call.state == "failed") + call.forgotten_failed
+        parent.forgotten_cached += (call.state == "cached") + call.forgotten_cached
         del parent.children[call.id]
         for child in call.children.values():  # calls that outlive their caller, as background work does
             child.parent = parent
@@ -257,6 +315,7 @@ class CallTree:
     def _forget_all(self) -> None:
         self._root = Call(None, "", None)
         self._known: dict[UUID | None, Call] = {}
+        self._early: dict[UUID | None, list[str]] = {}  # notes of calls that are not known yet
         self._ended: deque[Call] = deque()
 
     @contextlib.contextmanager
@@ -266,6 +325,13 @@ class CallTree:
             self._make_changes()
             yield
         self._work_off()
+
+
+def _add_note(call: Call, text: str) -> None:
+    if len(call.notes) < _NOTES:
+        call.notes.append(text)
+    else:
+        call.more_notes += 1
 
 
 def _remembered(call: Call | None) -> Call:
