@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextvars
 import functools
 import time
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from eagerly._deadline import TimedBody
+from eagerly._life import Reason, reason_of
 from eagerly._metadata import TaskMetadata
 from eagerly._notes import add_note
 from eagerly._scope import OUTSIDE, SessionContext, here, open_session
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["TaskContext"]
 
 
-Reason: TypeAlias = Literal["cancelled", "interrupted", "closed"]
 _look = here.get
 
 
@@ -244,6 +244,8 @@ class TaskContext(TaskMetadata):
             self.ended = True
         attempts = f"{self.attempt} attempt{'s' if self.attempt > 1 else ''}"
         if self._wraps_errors(error):
+            if self._stored is not None:  # before it is wrapped: those who wait for the result wrap it themselves
+                self._stored.give_up(error)
             raise self._task_error(error, attempts) from error
         add_note(
             error, f"eagerly: task {self._task.declaration.name!r}", f"failed after {attempts} in {self.elapsed:.3g} s"
@@ -259,16 +261,25 @@ class TaskContext(TaskMetadata):
         else:
             self.ended = True
 
+    def fail_like(self, error: Exception) -> Exception:
+        """The call ends with the `error` of another one, whose result it would have had; what is to be raised."""
+        self.fail_for_good(error)
+        if not self._wraps_errors(error):
+            return error
+        wrapped = self._task_error(error, f"{self.attempt} attempt")
+        wrapped.__cause__ = error
+        return wrapped
+
     def interrupt(self, error: BaseException) -> None:
         """`error` is on its way to the caller. If the call has not ended, that is its end, though no failure of the
         user's function: a `BaseException`, or one from between attempts.
         """
-        self.cancel(_reason(error), error)
+        self.cancel(reason_of(error), error)
 
     def cancel(self, reason: Reason, error: BaseException | None = None) -> None:
         """The call ends with neither a result nor an error, unless it has ended already."""
         if self._stored is not None:
-            self._stored.give_up(error, self._session)
+            self._stored.give_up(error)
         if self.ended:
             return
         try:
@@ -379,12 +390,3 @@ class TaskContext(TaskMetadata):
             attempts=self.attempt,
             duration=elapsed,
         )
-
-
-def _reason(error: BaseException) -> Reason:
-    if isinstance(error, GeneratorExit):
-        return "closed"
-    # By name: asyncio may not be imported, and other event loops have a class of their own.
-    if any(cls.__name__ in ("CancelledError", "Cancelled") for cls in type(error).__mro__):
-        return "cancelled"
-    return "interrupted"

@@ -5,6 +5,7 @@ How a dataset gets into its place stands in `eagerly.datasets`.
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 from eagerly._dataset_options import DatasetOptions
@@ -15,6 +16,8 @@ from eagerly.errors import DatasetError, DatasetKeyError
 from eagerly.hooks._compile import is_from_hook
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from eagerly._context import TaskContext
     from eagerly._scope import SessionContext
     from eagerly._stored import StoredCall
@@ -44,11 +47,11 @@ def prepare_dataset(call: TaskContext, stored: StoredCall) -> None:
     if store is None:
         return
     key = options.key.render(call.inputs, call.map_index)
-    claim_dataset(call, store, key)
+    stored.unclaim = claim_dataset(call, store, key)
     stored.dataset = store, key
 
 
-def ensure_dataset(call: TaskContext, value: Any) -> Plan[None]:
+def ensure_dataset(call: TaskContext, stored: StoredCall, value: Any) -> Plan[None]:
     """After a hit in the cache: when the call returns its dataset is there, if need be written from the value."""
     declaration = call._task.declaration
     if declaration.dataset is None or declaration.is_generator:
@@ -60,8 +63,9 @@ def ensure_dataset(call: TaskContext, value: Any) -> Plan[None]:
     try:
         if (yield Access(lambda: store.exists(key))):
             return
-        claim_dataset(call, store, key)
+        stored.unclaim = claim_dataset(call, store, key)
         yield from _save(call, declaration.dataset, store, key, value)
+        stored.unclaim = None
     except Exception as error:
         call.start()  # what was to be a hit becomes a call that fails
         raise _failed(call, error, key, value) from _cause(error)
@@ -82,7 +86,7 @@ def save_result(call: TaskContext, stored: StoredCall, result: Any) -> Plan[None
             if is_from_hook(error):
                 raise
             raise _failed(call, error, key, result) from _cause(error)
-        stored.claim = None
+        stored.unclaim = None
 
 
 def _save(call: TaskContext, options: DatasetOptions, store: DatasetStore, key: str, value: Any) -> Plan[None]:
@@ -136,7 +140,7 @@ def finish_stream(call: TaskContext, stored: StoredCall) -> Plan[None]:
         saved = yield Access(writer.commit)
     except Exception as error:
         raise _failed(call, error, writer.key, None) from _cause(error)
-    stored.writer = stored.claim = None
+    stored.writer = stored.unclaim = None
     if (hook := call._session.hooks.after_dataset_save) is not None:
         hook(saved.key, None, saved.format, {}, call, saved.path)
 
@@ -163,27 +167,39 @@ def store_of(call: TaskContext) -> DatasetStore | None:
     return call._session.dataset_store
 
 
-def claim_dataset(call: TaskContext, store: DatasetStore, key: str) -> None:
-    """Refuse to overwrite what another call of this session has saved, unless that had the same arguments."""
+def claim_dataset(call: TaskContext, store: DatasetStore, key: str) -> Callable[[], object] | None:
+    """Refuse to overwrite what another call of this session has saved, unless that had the same arguments.
+
+    Returns:
+        What gives the key free again if nothing comes of it; None if it was taken before.
+
+    Raises:
+        DatasetKeyError: Another call has it.
+    """
     session = call._session
     if session is OUTSIDE or store.overwrite:
-        return
+        return None
     claimant = _claimant(call)
     place = (store.base, key)
-    if call._stored is not None and place not in session.claims:
-        call._stored.claim = place
-    if session.claims.setdefault(place, claimant) != claimant:
-        if call._stored is not None:
-            call._stored.claim = None
+    holder = session.claims.setdefault(place, claimant)
+    if holder is claimant:
+        return functools.partial(session.claims.pop, place, None)
+    if holder != claimant:
         raise DatasetKeyError(
             f"dataset {key!r} has been saved by another call in this session; let the key contain an argument that "
             f"varies, as in dataset='{{name}}/...', or allow it with DatasetStore(..., overwrite=True)",
             key=key,
         )
+    return None
 
 
 def _claimant(call: TaskContext) -> object:
-    """Who saves: the same task with the same small arguments is the same one, whichever call it is."""
+    """Who saves: the same task with the same arguments is the same one, whichever call it is.
+
+    Without a cache key, arguments are only compared if they are small.
+    """
+    if call._stored is not None and call._stored.key is not None:
+        return call._stored.key.digest
     values = call.inputs.values()
     if all(_is_small(value) for value in values):
         return call.qualified_name, tuple((type(value).__name__, value) for value in values)

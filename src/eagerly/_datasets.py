@@ -67,11 +67,15 @@ def save_dataset(
     chosen = _store(session, store)
     rendered = _render("save_dataset", key, call)
     given = _options("save_dataset", options)
-    if call is not None:
-        claim_dataset(call, chosen, rendered)
+    unclaim = None if call is None else claim_dataset(call, chosen, rendered)
     if (hook := session.hooks.before_dataset_save) is not None:
         hook(rendered, value, format, given, call)
-    saved = chosen.save(rendered, value, format=format, options=given, provenance=provenance(call, session))
+    try:
+        saved = chosen.save(rendered, value, format=format, options=given, provenance=provenance(call, session))
+    except BaseException:
+        if unclaim is not None:
+            unclaim()
+        raise
     if (hook := session.hooks.after_dataset_save) is not None:
         hook(rendered, value, saved.format, given, call, saved.path)
     return saved

@@ -5,9 +5,9 @@ Read by `eagerly.testing.RecordingHooks.verify`, by the tests and by the picture
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
-__all__ = ["ENDINGS", "LIFE", "START", "check_life", "mermaid"]
+__all__ = ["ENDINGS", "LIFE", "START", "Reason", "check_life", "mermaid", "reason_of"]
 
 START: Final = "called"
 ENDINGS: Final = frozenset({"recalled", "returned", "failed", "cancelled"})
@@ -45,6 +45,20 @@ LIFE: Final[dict[str, dict[str, str]]] = {
     "cancelled": {},
 }
 """State -> hook -> next state. ``waiting`` lasts from the announcement of a retry to its outcome (or first item)."""
+
+
+Reason: TypeAlias = Literal["cancelled", "interrupted", "closed"]
+"""Why a call has ended with neither a result nor a failure."""
+
+
+def reason_of(error: BaseException) -> Reason:
+    """How a call ends that is left with `error`, which is no failure of its function."""
+    if isinstance(error, GeneratorExit):
+        return "closed"
+    # By name: asyncio may not be imported, and other event loops have a class of their own.
+    if any(cls.__name__ in ("CancelledError", "Cancelled") for cls in type(error).__mro__):
+        return "cancelled"
+    return "interrupted"
 
 
 def check_life(hooks: list[str]) -> str:

@@ -15,7 +15,7 @@ from eagerly._steps import Access, Pause, Plan, Until
 from eagerly._stored import Found, StoredCall, cache_of, find, keys_of, report
 from eagerly.cache._flight import Flight, Outcome, leads_to
 from eagerly.cache._protocol import MISSING
-from eagerly.errors import CacheRecursionError, TaskError
+from eagerly.errors import CacheRecursionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,7 +94,7 @@ def look_up(call: TaskContext) -> Plan[Found | None]:
         if declaration.dataset is not None:
             prepare_dataset(call, stored)
     except BaseException:  # what goes wrong here concerns this call only
-        stored.give_up(None, call._session)
+        stored.give_up(None)
         raise
     if stored.key is not None:
         call.miss(stored.key.text)  # last, as the function runs now
@@ -122,7 +122,7 @@ def _look_in_cache(call: TaskContext, stored: StoredCall, options: CacheOptions)
             found = yield from _lead_or_follow(call, stored, client, key)
         if found is not None:
             if declaration.dataset is not None:
-                yield from ensure_dataset(call, found.value)
+                yield from ensure_dataset(call, stored, found.value)
             call.hit(key.text, None if declaration.is_generator else found.value)
             return found
     return None
@@ -166,9 +166,7 @@ def _lead_or_follow(call: TaskContext, stored: StoredCall, client: CacheClient, 
         if outcome.kind == "failed":
             call.miss(key.text)
             call.start()
-            error = outcome.value
-            call.fail_for_good(error.__cause__ if isinstance(error, TaskError) else error)
-            raise error
+            raise call.fail_like(outcome.value)
         found = yield from _take_over(call, client, key, outcome)
         if found is not None:
             return found

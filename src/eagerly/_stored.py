@@ -23,6 +23,8 @@ from eagerly.errors import EagerlyWarning
 from eagerly.hooks._compile import is_from_hook
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from eagerly._cache_options import CacheMode
     from eagerly._context import TaskContext
     from eagerly._declaration import Declaration
@@ -54,12 +56,12 @@ class StoredCall:
         dataset: The dataset store and the key in it, or None where nothing is saved.
         writer: Writes the items of a stream into its dataset, or None.
         sources: The datasets that the body has loaded.
-        claim: The place in the dataset store that this call has claimed for its session, until it has saved there.
+        unclaim: Gives the key of the dataset free again if nothing is saved, or None.
     """
 
     __slots__ = (
-        *("claim", "client", "dataset", "flight", "is_async", "key", "looked", "mode"),
-        *("recording", "sources", "unreadable", "writer"),
+        *("client", "dataset", "flight", "is_async", "key", "looked", "mode"),
+        *("recording", "sources", "unclaim", "unreadable", "writer"),
     )
 
     def __init__(
@@ -73,11 +75,11 @@ class StoredCall:
         self.flight: Flight | None = None
         self.recording: Any = None
         self.dataset: tuple[DatasetStore, str] | None = None
-        self.claim: tuple[str, str] | None = None
+        self.unclaim: Callable[[], object] | None = None
         self.sources: list[dict[str, Any]] = []
         self.writer: Any = None
 
-    def give_up(self, error: BaseException | None, session: SessionContext | None = None) -> None:
+    def give_up(self, error: BaseException | None) -> None:
         """The call ends without a result. Those who wait for one get the error of the function, or try themselves."""
         flight, self.flight = self.flight, None
         if flight is not None:
@@ -88,9 +90,9 @@ class StoredCall:
             else:
                 flight.release()
         self.recording = None
-        claim, self.claim = self.claim, None
-        if claim is not None and session is not None:
-            session.claims.pop(claim, None)
+        unclaim, self.unclaim = self.unclaim, None
+        if unclaim is not None:
+            unclaim()
         writer, self.writer = self.writer, None
         if writer is not None:
             writer.abort()

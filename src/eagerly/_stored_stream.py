@@ -94,7 +94,7 @@ def replayed(call: TaskContext, step: Callable[[], Any]) -> Generator[Any, Any, 
         try:
             item = step()
         except StopIteration as stop:
-            return stop.value
+            return stop.value  # pyright: ignore[reportUnknownVariableType]  # what the stream returned
         except Exception as error:
             _report_broken(call, error)
             break
@@ -103,7 +103,8 @@ def replayed(call: TaskContext, step: Callable[[], Any]) -> Generator[Any, Any, 
     afresh = _afresh(call)
     for _ in range(given):
         next(afresh)
-    return (yield from afresh)
+    end: Any = yield from afresh
+    return end
 
 
 async def replayed_async(call: TaskContext, step: Callable[[], Any]) -> AsyncGenerator[Any, Any]:

@@ -127,7 +127,7 @@ def decode_value(codec: int, body: Buffer, buffers: Sequence[memoryview], *, saf
             a module is not installed. The cause is chained.
         UntrustedEntryError: ``safe=True``, and the codec can run code. Nothing was unpickled then.
     """
-    if safe and (codec in (PICKLE, CLOUDPICKLE)):
+    if safe and codec in (PICKLE, CLOUDPICKLE):
         raise UntrustedEntryError(
             f"this entry was written with {codec_name(codec)}, which can run code when it is read; "
             "with safe=True it is not unpickled"

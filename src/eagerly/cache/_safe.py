@@ -21,7 +21,7 @@ from eagerly.cache import _safe_array, _safe_table
 from eagerly.cache import _safe_time as clock
 from eagerly.cache._protocol import Buffer
 from eagerly.cache._safe_wire import IN_BAND, MAX_DEPTH, Read, Reader, TooDeepError, UnfitError, Write, Writer
-from eagerly.errors import CacheError
+from eagerly.errors import CacheError, MissingExtraError
 
 __all__ = ["IN_BAND", "decode", "encode"]
 
@@ -50,8 +50,12 @@ def encode(value: Any) -> tuple[bytes, list[Buffer]]:
             f"result is of type {_name(value)} and nested more than {MAX_DEPTH} deep, or contains itself; "
             "safe=True cannot store that: return something flatter"
         ) from None
-    except RecursionError as error:
-        raise CacheError(f"result is of type {_name(value)} and nested too deep to be stored from here") from error
+    except MissingExtraError:
+        raise
+    except Exception as error:  # changed by another thread, out of memory, a warning that is an error
+        raise CacheError(
+            f"result is of type {_name(value)} and cannot be stored ({type(error).__name__}: {error})"
+        ) from error
     return bytes(writer.body), writer.buffers
 
 

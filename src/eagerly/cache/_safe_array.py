@@ -15,7 +15,8 @@ __all__ = ["KINDS", "describe", "restore"]
 KINDS: Final = frozenset({"ndarray", "scalar"})
 
 _ELEMENT = re.compile(r"[<>|][biufcmMSUV]\d{1,9}(\[\d{0,9}[A-Za-z]{1,2}\])?")
-"""What `dtype.str` of an element without objects looks like. NumPy would evaluate other strings more freely."""
+"""What `dtype.str` of an element looks like that is no Python object: there is no ``O``, which NumPy would take for a
+pointer. Nor is there anything else that NumPy understands, such as lists of types."""
 
 
 def describe(given: object) -> tuple[str, tuple[Any, ...], memoryview] | None:
@@ -77,10 +78,7 @@ def _describe_elements(numpy: Any, dtype: Any, value: Any) -> Any:
 
 
 def _make_dtype(numpy: Any, descr: Any) -> Any:
-    dtype = numpy.lib.format.descr_to_dtype(_checked(descr))
-    if dtype.hasobject:
-        raise ValueError("an array of objects")
-    return dtype
+    return numpy.lib.format.descr_to_dtype(_checked(descr))
 
 
 def _checked(descr: Any) -> Any:

@@ -130,7 +130,7 @@ def _restore_pandas(header: Any, stream: memoryview) -> Any:
     pd: Any = importlib.import_module("pandas")
 
     is_frame, name, attrs, freq, labels = header
-    frame = _read_arrow(stream).to_pandas().copy()  # columns that are views of Arrow's memory cannot be written to
+    frame = _read_arrow(stream).to_pandas().copy()  # before pandas 3, views of Arrow's memory cannot be written to
     if freq is not None:
         frame.index.freq = freq
     if labels is not None:
