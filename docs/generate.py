@@ -8,6 +8,7 @@ change those.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import inspect
 import os
@@ -21,15 +22,22 @@ from typing import Any
 from eagerly import Settings
 from eagerly._life import LIFE, mermaid
 from eagerly._sentinel import UNSET
+from eagerly.cache._code import BLIND_SPOTS
+from eagerly.datasets.formats._registry import BUILT_IN
 from eagerly.hooks import EagerlySpec
 
 __all__ = ["pages"]
 
 DOCS = Path(__file__).parent
 LIFE_PAGE = DOCS / "explanation" / "life-of-a-call.md"
+KEYS_PAGE = DOCS / "explanation" / "cache-keys.md"
 
 MODULES = {
     "eagerly": "The library",
+    "eagerly.cache": "Caching",
+    "eagerly.datasets": "Datasets",
+    "eagerly.datasets.formats": "Formats of datasets",
+    "eagerly.contracts": "Contracts",
     "eagerly.errors": "Errors",
     "eagerly.testing": "Testing",
     "eagerly.plugins": "Plugins",
@@ -49,6 +57,7 @@ GROUPS = {
     ],
     "Sessions": ["session", "async_session", "SessionContext", "current_session", "Settings", "Clock"],
     "Calls": ["current_task", "TaskContext", "TaskMetadata", "ContextExecutor", "abandoned_bodies"],
+    "Stores": ["CacheStore", "DatasetStore", "save_dataset", "load_dataset"],
     "Workflows": ["workflow", "Workflow", "SyncWorkflow", "AsyncWorkflow"],
     "Hooks": ["hook_impl", "register_plugins"],
 }
@@ -60,15 +69,26 @@ FOR_DRIVERS = "# Decisions, for the drivers"
 CATCHES_ALL = ("Any", "Never")
 """The annotations of ``*args`` that are there to be refused with a message, and that nobody should see."""
 
-COMMANDS = ((), ("demo",), ("list",), ("describe",), ("run",), ("config",))
+COMMANDS = (
+    *((), ("demo",), ("list",), ("describe",), ("run",), ("config",)),
+    *(("cache",), ("cache", "stats"), ("cache", "list"), ("cache", "clear"), ("cache", "explain")),
+    *(("datasets",), ("datasets", "list"), ("datasets", "show"), ("datasets", "history"), ("datasets", "verify")),
+)
 
 SETTINGS_INTRODUCTION = """\
 Each is a field of `Settings`, a key of the table `[tool.eagerly]` in pyproject.toml and a variable of the environment.
 [Configure a program](../how-to/configure.md) shows the ways side by side.
 """
 
-SECTION = re.compile(r"(Args|Attributes|Raises|Returns|Yields|Examples?):")
+FORMATS_INTRODUCTION = """\
+The format of a dataset is what `format=` names; else what the extension of its key says; else what suits the type of
+the value. A format whose column *streams* says yes takes the items of a stream task as they pass.
+"""
+
+SECTION = re.compile(r"(Args|Attributes|Raises|Returns|Yields|Examples?|Options|Warning):")
 ITEM = re.compile(r"(\*{0,2}\w+(?:, \w+)*): (.*)")
+SKIPPED = "  # doctest: +SKIP"
+"""Behind the examples of docstrings that need what a machine may not have, such as a server."""
 HEADER = "<!-- Written by docs/generate.py; to change it, change the docstrings. -->\n"
 
 
@@ -81,6 +101,8 @@ def rendered(documentation: str) -> str:
     for title, lines in _sections(inspect.cleandoc(documentation).splitlines()):
         if title is None:
             out += [*_with_tables(lines), ""]
+        elif title.startswith("Example") and all(SKIPPED in line for line in lines if line.startswith(">>>")):
+            out += ["```text", *(line.replace(SKIPPED, "") for line in lines), "```", ""]
         elif title.startswith("Example"):
             out += ["```pycon", *lines, "```", ""]
         else:
@@ -210,13 +232,29 @@ def _is_shown_base(base: type) -> bool:
 
 
 def _members(cls: type) -> Iterator[tuple[str, Any]]:
+    """The public members of a class, and of those of its bases that have no entry of their own."""
+    seen: set[str] = set()
+    shown = [base for base in cls.__mro__[1:] if _is_shown_base(base)]
+    for each in cls.__mro__:
+        private = each.__module__.startswith("eagerly.") and "._" in each.__module__
+        if each is not cls and (not private or any(issubclass(base, each) for base in shown)):
+            continue
+        for name, what in _own_members(each):
+            if name not in seen and (cls.__name__, name) not in NOT_FOR_USERS:
+                seen.add(name)
+                yield name, what
+
+
+def _own_members(cls: type) -> Iterator[tuple[str, Any]]:
     lines, first = inspect.getsourcelines(cls)
     last = next((first + number for number, line in enumerate(lines) if line.strip() == FOR_DRIVERS), sys.maxsize)
     for name, what in vars(cls).items():
-        if name.startswith("_") or (cls.__name__, name) in NOT_FOR_USERS:
+        if name.startswith("_"):
             continue
         if isinstance(what, classmethod | staticmethod):
             what = what.__func__
+        if isinstance(what, functools.cached_property):
+            what = property(what.func)
         function = what.fget if isinstance(what, property) else what
         if inspect.isfunction(function) and function.__code__.co_firstlineno < last and inspect.getdoc(what):
             yield name, what
@@ -245,6 +283,20 @@ def page_of_module(name: str) -> str:
     if any(">>>" in part for part in body):
         out.append(_opening("eagerly", name))
     return _joined([*out, *body])
+
+
+def page_of_formats() -> str:
+    """The module, and a section for each format that comes with the library, from the docstring of its class."""
+    table = ["| format | extensions | takes | streams | needs |", "|---|---|---|---|---|"]
+    names: dict[str, list[str]] = {}  # by description, as some classes make several formats
+    for each in BUILT_IN:
+        extensions = ", ".join(f"`{extension}`" for extension in each.extensions)
+        needs = ", ".join(each.libraries)
+        table.append(f"| `{each.name}` | {extensions} | {each.takes} | {'yes' if each.items else ''} | {needs} |")
+        names.setdefault(rendered(inspect.getdoc(type(each)) or ""), []).append(f"`{each.name}`")
+    sections = [part for text, group in names.items() for part in (f"### {', '.join(group)}\n", text)]
+    page = page_of_module("eagerly.datasets.formats")
+    return _joined([page, "## The formats\n", FORMATS_INTRODUCTION, "\n".join(table) + "\n", *sections])
 
 
 def page_of_plugins() -> str:
@@ -288,7 +340,7 @@ def page_of_settings() -> str:
         if title == "Args":
             for item in _items(lines):
                 name, _, text = item.removeprefix("- `").partition("`: ")
-                described[name] = re.sub(r" *Default: \w+\.", "", text)
+                described[name] = re.sub(r" *Default: (\w+|`[^`]*`|the working directory)\.", "", text)
     defaults = Settings()
     rows = ["| setting | environment | default | meaning |", "|---|---|---|---|"]
     for field in dataclasses.fields(Settings):
@@ -324,6 +376,10 @@ def page_of_contents(written: Iterable[str]) -> str:
     titles = {
         "eagerly.md": "`eagerly`: tasks, sessions, calls, workflows",
         "hooks.md": "`eagerly.hooks`: every moment in the life of a call",
+        "cache.md": "`eagerly.cache`: stores, keys",
+        "datasets.md": "`eagerly.datasets`: stores of datasets, and what they know of them",
+        "formats.md": "`eagerly.datasets.formats`: every format, and how to bring one of your own",
+        "contracts.md": "`eagerly.contracts`: tests for stores that you write",
         "errors.md": "`eagerly.errors`: errors and warnings",
         "testing.md": "`eagerly.testing`: for tests of code that uses tasks",
         "plugins.md": "`eagerly.plugins`: the plugins that come with the library",
@@ -343,6 +399,13 @@ def page_of_life() -> str:
         rows += [f"| {state} | `{hook}` | {target} |" for hook, target in moves.items()]
     text = _between(LIFE_PAGE.read_text(encoding="utf-8"), "picture", f"```mermaid\n{mermaid()}\n```")
     return _between(text, "table", "\n".join(rows))
+
+
+def page_of_keys() -> str:
+    """The page on keys, with the list of what they cannot see."""
+    rows = ["| blind spot | what is meant |", "|---|---|"]
+    rows += [f"| {name} | {what} |" for name, what in BLIND_SPOTS.items()]
+    return _between(KEYS_PAGE.read_text(encoding="utf-8"), "blind-spots", "\n".join(rows))
 
 
 def _between(text: str, marker: str, content: str) -> str:
@@ -367,6 +430,10 @@ def pages() -> dict[Path, str]:
     reference = {
         "eagerly.md": page_of_library(),
         "hooks.md": page_of_hooks(),
+        "cache.md": page_of_module("eagerly.cache"),
+        "datasets.md": page_of_module("eagerly.datasets"),
+        "formats.md": page_of_formats(),
+        "contracts.md": page_of_module("eagerly.contracts"),
         "errors.md": page_of_module("eagerly.errors"),
         "testing.md": page_of_module("eagerly.testing"),
         "plugins.md": page_of_plugins(),
@@ -375,7 +442,8 @@ def pages() -> dict[Path, str]:
         "command-line.md": page_of_command_line(),
     }
     reference["README.md"] = page_of_contents(reference)
-    return {**{DOCS / "reference" / name: text for name, text in reference.items()}, LIFE_PAGE: page_of_life()}
+    written = {DOCS / "reference" / name: text for name, text in reference.items()}
+    return {**written, LIFE_PAGE: page_of_life(), KEYS_PAGE: page_of_keys()}
 
 
 def main(arguments: list[str]) -> int:
