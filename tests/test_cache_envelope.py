@@ -197,7 +197,7 @@ def test_what_pickle_refuses_goes_through_cloudpickle() -> None:
     class Local:
         x = 7
 
-    value = {"add": lambda number: number + offset, "local": Local(), "big": np.arange(1000)}
+    value = {"big": np.arange(1000), "add": lambda number: number + offset, "local": Local()}
     data = entry_of(Envelopes().pack(KEY, value))
     assert Envelopes().peek(data).codec == CLOUDPICKLE
     assert Envelopes().peek(data).buffers == (8000,)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -480,6 +481,22 @@ def test_hostile_bytes_as_the_safe_format(body: tuple[str, bytes]) -> None:
         decode(body[1])
 
 
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"l\x01" * 100_000 + b"N", "nested too deep"),
+        (b"l" + LONG, "fewer bytes than items"),
+        (b"i" + LONG, "the bytes end within a value"),
+        (b"b\0" + LONG, "the bytes end within a value"),
+        (b"Z\x0d../etc/passwd", "is no time zone"),
+    ],
+)
+def test_hostile_bytes_are_refused_at_once(body: bytes, reason: str) -> None:
+    """Not when the stack or the bytes happen to end, or somebody else refuses the path."""
+    with pytest.raises(CorruptEntryError, match=reason):
+        decode(body)
+
+
 def array(descr: Any, shape: Any, size: int, order: Any = "C", writeable: Any = True) -> bytes:
     header, _ = _safe.encode((descr, shape, order, writeable))
     assert size < 255
@@ -515,6 +532,17 @@ def test_a_good_array_of_this_making() -> None:
 def test_hostile_arrays(body: bytes) -> None:
     with pytest.raises(CorruptEntryError):
         decode(body)
+
+
+@pytest.mark.parametrize(
+    "table", [pa.table({"s": ["text"]}), pl.DataFrame({"s": ["text"]}), pd.DataFrame({"s": ["text"]})]
+)
+def test_a_table_with_text_that_is_none(table: Any) -> None:
+    body, buffers = _safe.encode(table)
+    assert buffers == []
+    assert decode(body) is not None
+    with pytest.raises(CorruptEntryError):
+        decode(body.replace(b"text\0", b"\xff\xfe\xfd\xfc\0"))
 
 
 # --- frames ----------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import inspect
 import math
 import subprocess
 import sys
@@ -236,6 +237,19 @@ CYCLE.append(CYCLE)
 def test_what_has_no_safe_format(value: object, message: str) -> None:
     with pytest.raises(CacheError, match=message):
         SAFELY.pack(KEY, value)
+
+
+def test_no_room_on_the_stack_is_a_cache_error() -> None:
+    value: list[Any] = []
+    for _ in range(90):
+        value = [value]
+    limit = sys.getrecursionlimit()
+    try:
+        sys.setrecursionlimit(len(inspect.stack()) + 50)
+        with pytest.raises(CacheError, match="RecursionError"):
+            SAFELY.pack(KEY, value)
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 def test_an_error_in_one_value_leaves_nothing_behind() -> None:
