@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self
 
 from eagerly._scope import here, open_session
-from eagerly._stored import cache_of, keys_of
+from eagerly._stored import cache_of, keys_of, mode_of
 from eagerly._stores import explain
 from eagerly.errors import OptionValueError
 
@@ -109,9 +109,10 @@ class CacheControls(Generic[P]):
         Raises:
             As for `cache_key`.
         """
+        caching = self._caching("explain")
         key = self._key("explain", args, kwargs)
         client, now = self._client()
-        mode = open_session(here.get()).cache_mode
+        mode = mode_of(caching, open_session(here.get()))
         return explain(client, keys_of(self.declaration), key, now, mode)
 
     def _caching(self, method: str) -> CacheOptions:

@@ -89,7 +89,7 @@ def cache_options(options: Mapping[str, Any], signature: inspect.Signature) -> C
 def store_spec(
     option: str, value: object, otherwise: str = "leave it out for that of the settings"
 ) -> str | CacheStore:
-    """A path or URL as a string, the path made absolute here and now; or the store itself.
+    """A path or URL as a string, or the store itself.
 
     Raises:
         OptionTypeError, OptionValueError: It is neither, or empty.
@@ -100,7 +100,7 @@ def store_spec(
             raise OptionTypeError(f"{option} takes a str path, not {value!r}")
         if not path.strip():
             raise OptionValueError(f"{option} must not be empty; {otherwise}")
-        return absolute(path)
+        return path
     if isinstance(value, type):
         raise OptionTypeError(f"{option} takes a store, and {value.__name__} is a class; write {value.__name__}(...)")
     if not isinstance(value, CacheStore):
@@ -120,14 +120,18 @@ def absolute(path: str) -> str:
 
 
 def _store(cache: object, store: object) -> str | CacheStore | None:
-    if not isinstance(cache, bool):
-        spec = store_spec("task(cache=...)", cache, "write cache=True for the store of the session")
+    if isinstance(cache, bool):
+        option, place = "task(cache_store=...)", store
+    else:
+        option, place = "task(cache=...)", cache
         if store is not None:
             raise OptionValueError(
                 f"task(cache={cache!r}, cache_store={store!r}) names two stores; write cache=True beside cache_store"
             )
-        return spec
-    return None if store is None else store_spec("task(cache_store=...)", store, "leave it out for that of the session")
+    if place is None and store is None and isinstance(cache, bool):
+        return None
+    spec = store_spec(option, place, "write cache=True for the store of the session")
+    return absolute(spec) if isinstance(spec, str) else spec
 
 
 def _hash(value: Any) -> CacheHash | None:
@@ -166,4 +170,6 @@ def _refuse_beside_hash(options: CacheOptions) -> None:
         return
     for name, value in (("cache_version", options.version), ("cache_ignore", tuple(options.ignore) or None)):
         if value is not None:
-            raise OptionValueError(f"task({name}={value!r}) has no effect beside cache_hash, which makes the whole key")
+            raise OptionValueError(
+                f"task({name}={value!r}) has no effect beside cache_hash, which makes the key; use it there"
+            )

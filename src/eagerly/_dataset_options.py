@@ -47,6 +47,8 @@ def dataset_options(options: Mapping[str, Any], signature: inspect.Signature) ->
     if form is not None and not isinstance(form, str):
         raise OptionTypeError(f"task(dataset_format=...) takes the name of a format, not {form!r}")
     spec = None if store is None else dataset_spec("task(dataset_store=...)", store)
+    if isinstance(spec, str):
+        spec = absolute(spec)
     if given["dataset"] is not None:
         return DatasetOptions(KeyTemplate(given["dataset"], tuple(signature.parameters)), spec, form)
     for name in ("dataset_store", "dataset_format"):
@@ -58,7 +60,7 @@ def dataset_options(options: Mapping[str, Any], signature: inspect.Signature) ->
 
 
 def dataset_spec(option: str, value: object) -> Any:
-    """A path or URL as a string, a path made absolute here and now; or the store.
+    """A path or URL as a string, or the store itself.
 
     Raises:
         OptionTypeError, OptionValueError: It is neither, or empty.
@@ -69,7 +71,7 @@ def dataset_spec(option: str, value: object) -> Any:
             raise OptionTypeError(f"{option} takes a str path, not {value!r}")
         if not path.strip():
             raise OptionValueError(f"{option} must not be empty; write '.' for the working directory")
-        return absolute(path)
+        return path
     if isinstance(value, type):
         raise OptionTypeError(f"{option} takes a store, and {value.__name__} is a class; write {value.__name__}(...)")
     if not callable(getattr(value, "save", None)) or not callable(getattr(value, "load", None)):

@@ -149,7 +149,8 @@ def _where() -> tuple[SessionContext, TaskContext | None]:
 
 def _store(session: SessionContext, given: Any) -> DatasetStore:
     if given is not None:
-        return dataset_store(dataset_spec("store", given))
+        spec = dataset_spec("store", given)
+        return dataset_store(absolute(spec) if isinstance(spec, str) else spec)
     if session is OUTSIDE:
         return dataset_store(absolute(resolve_settings()[0].dataset_store))
     if session.dataset_store is None:

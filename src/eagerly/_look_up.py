@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from eagerly._dataset_saving import ensure_dataset, prepare_dataset
 from eagerly._steps import Access, Pause, Plan, Until
-from eagerly._stored import Found, StoredCall, cache_of, find, keys_of, report
+from eagerly._stored import Found, StoredCall, cache_of, find, keys_of, mode_of, report
 from eagerly.cache._flight import Flight, Outcome, leads_to
 from eagerly.cache._protocol import MISSING
 from eagerly.errors import CacheRecursionError
@@ -46,7 +46,8 @@ def recall(call: TaskContext) -> Found | None:
     options = declaration.caching
     if options is None or declaration.keys is None or declaration.dataset is not None or declaration.is_generator:
         return None
-    if (options.mode or session.cache_mode) != "on" or (client := cache_of(declaration, session)) is None:
+    client = cache_of(declaration, session)
+    if client is None or mode_of(options, session) != "on":
         return None
     inputs = call.inputs
     if not _all_small(inputs):
@@ -104,7 +105,7 @@ def look_up(call: TaskContext) -> Plan[Found | None]:
 def _look_in_cache(call: TaskContext, stored: StoredCall, options: CacheOptions) -> Plan[Found | None]:
     declaration, session = call._task.declaration, call._session
     if stored.key is None:
-        mode = options.mode or session.cache_mode
+        mode = mode_of(options, session)
         client = None if mode == "off" else cache_of(declaration, session)
         if client is None:
             return None

@@ -106,10 +106,9 @@ class Session:
 
     def _choose(self, name: str, outer: SessionContext, inherited: Any, settings: Settings) -> Any:
         """An argument of this session; else what its own settings say; else that of the session around it."""
-        if name in self.stores:
-            return self.stores[name]
         chosen = self.settings is not None and name in self.settings.given
         value = getattr(settings, name) if chosen or outer is OUTSIDE else inherited
+        value = self.stores.get(name, value)
         return absolute(value) if name != "cache_mode" and isinstance(value, str) else value
 
     def _leave(self) -> None:

@@ -15,7 +15,7 @@ from eagerly._options import nearest, refuse_unknown
 from eagerly._sentinel import UNSET
 from eagerly.errors import SettingsError
 
-__all__ = ["SECRETS", "Settings", "resolve_settings"]
+__all__ = ["SECRETS", "Settings", "mode_outside", "resolve_settings"]
 
 PREFIX: Final = "EAGERLY_"
 TABLE: Final = "tool.eagerly"
@@ -146,7 +146,8 @@ class Settings:
         return object.__new__(cls)
 
     def __post_init__(self) -> None:
-        given = {name: value for name, value in vars(self).items() if value is not UNSET}
+        told: dict[str, Any] = vars(self)
+        given = {name: _plain(value) for name, value in told.items() if value is not UNSET}
         for name, value in given.items():
             if not SORTS[name].accepts(value):
                 raise SettingsError(f"Settings({name}=...) takes {SORTS[name].python}, not {_shown(name, value)}")
@@ -163,6 +164,13 @@ NAMES: Final = tuple(DEFAULTS)
 SORTS: Final[dict[str, _Sort]] = {each.name: each.metadata["sort"] for each in fields(Settings)}
 SECRETS: Final = tuple(name for name, sort in SORTS.items() if sort is _SECRET)
 """The settings whose values are never shown."""
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, os.PathLike):
+        path: os.PathLike[Any] = value
+        return os.fspath(path)
+    return value
 
 
 def _shown(name: str, value: object) -> str:
@@ -195,6 +203,17 @@ def resolve_settings(
     if argument is not None:
         take(argument.given, lambda _: "session(settings=...)")
     return Settings(**values), sources
+
+
+def mode_outside() -> CacheMode:
+    """How tasks with a store of their own use it where no session is open: only the environment is asked, at each call.
+
+    Raises:
+        SettingsError: The variable has a bad value.
+    """
+    if f"{PREFIX}CACHE_MODE" not in os.environ:
+        return DEFAULTS["cache_mode"]  # type: ignore[no-any-return]  # a mode
+    return _from_environment({f"{PREFIX}CACHE_MODE": os.environ[f"{PREFIX}CACHE_MODE"]})["cache_mode"]  # type: ignore[no-any-return]  # a mode
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eagerly._dataset_saving import save_result
 from eagerly._scope import OUTSIDE
-from eagerly._settings import resolve_settings
+from eagerly._settings import mode_outside, resolve_settings
 from eagerly._steps import Access, Plan
 from eagerly._stores import cache_client, key_maker, replay_frames
 from eagerly._threads import Job, start_on_helper
@@ -25,7 +25,7 @@ from eagerly.hooks._compile import is_from_hook
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from eagerly._cache_options import CacheMode
+    from eagerly._cache_options import CacheMode, CacheOptions
     from eagerly._context import TaskContext
     from eagerly._declaration import Declaration
     from eagerly._scope import SessionContext
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from eagerly.cache._key import CallKey, KeyMaker
     from eagerly.datasets._store import DatasetStore
 
-__all__ = ["Found", "StoredCall", "cache_of", "expires_at", "find", "keep", "keys_of", "report"]
+__all__ = ["Found", "StoredCall", "cache_of", "expires_at", "find", "keep", "keys_of", "mode_of", "report"]
 
 
 class Found(NamedTuple):
@@ -116,6 +116,11 @@ def cache_of(declaration: Declaration, session: SessionContext) -> CacheClient |
     settings = session.settings if session is not OUTSIDE else None
     key = (settings or resolve_settings()[0]).cache_signing_key if isinstance(options.store, str) else None
     return cache_client(options.store, key)
+
+
+def mode_of(options: CacheOptions, session: SessionContext) -> CacheMode:
+    """How the calls of a task use their cache."""
+    return options.mode or (mode_outside() if session is OUTSIDE else session.cache_mode)
 
 
 def keys_of(declaration: Declaration) -> KeyMaker:

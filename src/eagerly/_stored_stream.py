@@ -100,11 +100,10 @@ def replayed(call: TaskContext, step: Callable[[], Any]) -> Generator[Any, Any, 
             break
         given += 1
         yield item
-    afresh = _afresh(call)
+    afresh: Generator[Any, Any, Any] = _afresh(call)
     for _ in range(given):
         next(afresh)
-    end: Any = yield from afresh
-    return end
+    return (yield from afresh)
 
 
 async def replayed_async(call: TaskContext, step: Callable[[], Any]) -> AsyncGenerator[Any, Any]:

@@ -68,6 +68,9 @@ class SyncTask(Task[P, R]):
             raise
 
     if TYPE_CHECKING:
+
+        def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+
         # Class methods, functions looked up on the class, methods, static methods. `self` is a Callable because mypy
         # cannot tell S from a `SyncTask[Concatenate[S, Q], T]`.
         @overload
@@ -98,6 +101,8 @@ class AsyncTask(Task[P, R]):
         return self.declaration.driver(TaskContext(self, args, kwargs), self.func, args, kwargs)  # type: ignore[no-any-return]  # it gives Any
 
     if TYPE_CHECKING:
+
+        def refresh(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]: ...
 
         @overload
         def __get__(  # type: ignore[misc]  # is a task
@@ -130,6 +135,8 @@ class SyncTaskStream(Task[P, R]):
 
     if TYPE_CHECKING:
 
+        def refresh(self, *args: P.args, **kwargs: P.kwargs) -> Generator[R, Any, Any]: ...
+
         @overload
         def __get__(  # type: ignore[misc]  # is a task
             self: Callable[Concatenate[type[S], Q], Generator[T, Any, Any]], instance: object, owner: type[S]
@@ -160,6 +167,8 @@ class AsyncTaskStream(Task[P, R]):
         return self.declaration.driver(TaskContext(self, args, kwargs), self.func, args, kwargs)  # type: ignore[no-any-return]  # it gives Any
 
     if TYPE_CHECKING:
+
+        def refresh(self, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[R, Any]: ...
 
         @overload
         def __get__(  # type: ignore[misc]  # is a task

@@ -1,6 +1,7 @@
-"""What ``eagerly demo`` does: runs the pipeline and prints what it found and what ran.
+"""What ``eagerly demo`` does: runs the pipeline twice and prints what it found, what ran, and what the cache spared.
 
-The pipeline itself is in `eagerly.demo.pipeline`; it does not know that it is being watched.
+The pipeline itself is in `eagerly.demo.pipeline`; it does not know that it is being watched. Cache and datasets are in
+a temporary folder that is gone afterwards.
 """
 
 from __future__ import annotations
@@ -8,12 +9,16 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sys
+import tempfile
+from contextlib import closing
+from pathlib import Path
 from typing import Final, TextIO
 
 from eagerly import session
+from eagerly.cache import DiskStore
 from eagerly.demo.pipeline import Survey, Table, Trip, survey_airports
 from eagerly.plugins.drawing import needs_ascii
-from eagerly.plugins.text import summarise
+from eagerly.plugins.text import format_duration, summarise
 from eagerly.plugins.tree import CallTree
 
 __all__ = ["main"]
@@ -22,7 +27,8 @@ INTERRUPTED: Final = 130  # what a shell reports of a program that Ctrl-C has en
 
 HONESTLY: Final = """
 (The refusals that fetch_hemispheres met are simulated. The timeout is real:
-loneliest_by_brute_force is too slow, so the pipeline took a faster way.)"""
+loneliest_by_brute_force is too slow, so the pipeline took a faster way. Cache
+and dataset were in a temporary folder, which is gone.)"""
 
 
 def main(*, out: TextIO | None = None) -> int:
@@ -32,13 +38,19 @@ def main(*, out: TextIO | None = None) -> int:
         The exit code: 0, or 130 if Ctrl-C was pressed. What fails is raised, after the tree of what ran until then.
     """
     to: TextIO = sys.stdout if out is None else out
-    tree = CallTree(summarise=_in_a_few_words)
+    tree, again = CallTree(summarise=_in_a_few_words), CallTree(summarise=_in_a_few_words)
     remark = ""
     try:
-        with session(plugins=[tree], name="demo"):
-            survey = asyncio.run(survey_airports())
+        with (
+            tempfile.TemporaryDirectory(prefix="eagerly-demo-") as folder,
+            closing(DiskStore(Path(folder, "cache"))) as store,
+        ):
+            for observer in (tree, again):
+                stores = {"cache_store": store, "cache_mode": "on", "dataset_store": folder}
+                with session(plugins=[observer], name="demo", **stores):
+                    survey = asyncio.run(survey_airports())
         print(_findings(survey), file=to)
-        remark = HONESTLY
+        remark = f"\n{_spared(tree, again)}\n{HONESTLY}"
     except KeyboardInterrupt:
         print("\nInterrupted.", file=to)
         return INTERRUPTED
@@ -77,10 +89,16 @@ def _what_ran(tree: CallTree, out: TextIO) -> str:
     return "\n".join(
         [
             "",
-            "What ran: name, duration, attempts and items, result or error",
+            "What ran: name, duration, attempts and items, result or error, what it saved",
             "",
             tree.render(width=width, ascii=needs_ascii(out)),
             "",
             f"{len(calls)} calls, {retries} retries, {failed} failed",
         ]
     )
+
+
+def _spared(tree: CallTree, again: CallTree) -> str:
+    recalled = "; ".join(f"{call.name}: {call.outcome}" for _, call in again.walk() if call.state == "cached")
+    before, now = (format_duration(sum(call.elapsed for call in each.calls)) for each in (tree, again))
+    return f"The same survey once more: {now} instead of {before}. From the cache:\n{recalled}"

@@ -1,7 +1,8 @@
 """A survey of the airports of the United States: the pipeline that ``eagerly demo`` runs, and an example to read.
 
 All four kinds of task are here: a function, a generator, an async function and an async generator. One of them fails
-twice before it works, and one takes too long. Only the standard library is used, and nothing leaves this computer.
+twice before it works, one takes too long, one is cached, and one saves what it returns. Only the standard library is
+used, and nothing leaves this computer.
 """
 
 from __future__ import annotations
@@ -115,9 +116,9 @@ def load_airports(hemispheres: Hemispheres) -> Table:
 # Aggregate: functions, an async stream, async functions that run at the same time
 
 
-@task
+@task(dataset="most_airports.csv")
 def count_by_state(airports: Iterable[Airport]) -> list[tuple[str, int]]:
-    """The states with most airports."""
+    """The states with most airports; also saved as a file that other programs read."""
     return Counter(airport.state for airport in airports).most_common(5)
 
 
@@ -153,9 +154,12 @@ def loneliest_by_latitude(airports: list[Airport]) -> Trip:
     return max((nearest_in_order(index, ordered) for index in range(len(ordered))), key=lambda trip: trip.km)
 
 
-@task
+@task(cache=True)
 def find_loneliest(airports: list[Airport]) -> Trip:
-    """The loneliest airport. The simple way has its chance; when its time is up, the clever way is taken."""
+    """The loneliest airport. The simple way has its chance; when its time is up, the clever way is taken.
+
+    This takes longer than all else, and depends on nothing but the airports: it is worth a cache.
+    """
     try:
         return loneliest_by_brute_force(airports)
     except TaskTimeoutError:
