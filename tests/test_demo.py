@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from importlib import resources
+from pathlib import Path
 
 import pytest
 
@@ -29,10 +30,10 @@ def report() -> str:
     return out.getvalue()
 
 
-def python(*command: str, **environ: str) -> subprocess.CompletedProcess[bytes]:
+def python(*command: str, cwd: Path | None = None, **environ: str) -> subprocess.CompletedProcess[bytes]:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environ}
     command = (sys.executable, "-W", "error", *command)
-    return subprocess.run(command, capture_output=True, timeout=120, env=env, check=False)
+    return subprocess.run(command, capture_output=True, timeout=120, env=env, cwd=cwd, check=False)
 
 
 def test_the_data_is_what_its_description_says() -> None:
@@ -70,13 +71,34 @@ def test_what_ran(report: str) -> None:
         "│  └─ ✓ trips_from TIME  3,364 items",
         "├─ ✓ farthest_from_HNL TIME  HNL to X67: 9,619 km",
         "│  └─ ✓ trips_from TIME  3,364 items",
-        "├─ ✓ count_by_state TIME  list of 5",
+        "├─ ✓ count_by_state TIME  list of 5, saved most_airports.csv",
         "└─ ✓ find_loneliest TIME  TT01 to GSN: 334 km",
         f"   ├─ ✗ loneliest_by_brute_force TIME  {timed_out}",
         "   └─ ✓ loneliest_by_latitude TIME  TT01 to GSN: 334 km",
     ]
     assert "12 calls, 2 retries, 1 failed" in report
     assert "are simulated. The timeout is real" in report
+
+
+def test_the_second_survey_is_answered_from_the_cache(report: str) -> None:
+    number = r"[\d.]+ m?s"
+    assert re.search(
+        rf"The same survey once more: {number} instead of {number}\. From the cache:\n"
+        r"find_loneliest: TT01 to GSN: 334 km\n",
+        report,
+    )
+
+
+def test_nothing_is_left_behind(tmp_path: Path) -> None:
+    """Neither in the current folder, nor among temporary files; whatever the environment says about caches."""
+    here, temporary = tmp_path / "here", tmp_path / "temporary"
+    here.mkdir()
+    temporary.mkdir()
+    environ = {"TMPDIR": str(temporary), "EAGERLY_CACHE_MODE": "off", "EAGERLY_CACHE_STORE": str(here / "cache")}
+    done = python("-m", "eagerly", "demo", cwd=here, PYTHONIOENCODING="utf-8", **environ)
+    assert done.returncode == 0, done.stderr.decode()
+    assert b"find_loneliest: TT01 to GSN" in done.stdout
+    assert [*here.iterdir(), *temporary.iterdir()] == []
 
 
 def test_all_four_kinds_are_in_it() -> None:

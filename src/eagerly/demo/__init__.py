@@ -46,8 +46,7 @@ def main(*, out: TextIO | None = None) -> int:
             closing(DiskStore(Path(folder, "cache"))) as store,
         ):
             for observer in (tree, again):
-                stores = {"cache_store": store, "cache_mode": "on", "dataset_store": folder}
-                with session(plugins=[observer], name="demo", **stores):
+                with session(plugins=[observer], name="demo", cache_store=store, cache_mode="on", dataset_store=folder):
                     survey = asyncio.run(survey_airports())
         print(_findings(survey), file=to)
         remark = f"\n{_spared(tree, again)}\n{HONESTLY}"
