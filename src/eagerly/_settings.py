@@ -168,7 +168,7 @@ SECRETS: Final = tuple(name for name, sort in SORTS.items() if sort is _SECRET)
 
 def _plain(value: Any) -> Any:
     if isinstance(value, os.PathLike):
-        path: os.PathLike[Any] = value
+        path: os.PathLike[Any] = value  # pyright: ignore[reportUnknownVariableType]  # of str or bytes
         return os.fspath(path)
     return value
 
