@@ -46,12 +46,6 @@ plain_kinds = pytest.mark.parametrize("kind", [Kind.SYNC, Kind.ASYNC], ids=lambd
 both_blocking = pytest.mark.parametrize("blocking", [False, True], ids=["quick", "blocking"])
 
 
-too_late = pytest.mark.xfail(
-    strict=True, raises=(LookupError, CacheError), reason="items are unpickled when it is too late for a miss"
-)
-NOT_YET_STREAMS = [pytest.param(kind, marks=[too_late] if kind.is_stream else [], id=kind.value) for kind in Kind]
-
-
 class Body:
     """A body that counts its runs and fails in the first of them."""
 
@@ -231,17 +225,7 @@ class TestOrder:
         assert all(event.metadata.name == "work" for event in events)
 
     @plain_kinds
-    @pytest.mark.parametrize(
-        "wrapped",
-        [
-            pytest.param(False, id="plain"),
-            pytest.param(
-                True,
-                id="wrapped",
-                marks=pytest.mark.xfail(strict=True, raises=AssertionError, reason="hooks are told the wrapping"),
-            ),
-        ],
-    )
+    @pytest.mark.parametrize("wrapped", [False, True], ids=["plain", "wrapped"])
     def test_those_who_waited_for_a_failure_hear_of_a_call_of_their_own(self, kind, wrapped, hooks):
         """Two calls at once, of which the second waits for the first, which fails."""
         entered, leave = threading.Event(), threading.Event()
@@ -398,7 +382,6 @@ class TestTroubleWithTheCache:
         assert "'work'" in str(warning.message)
         hooks.verify()
 
-    @pytest.mark.xfail(strict=True, raises=AssertionError, reason="the second look reports what the first has reported")
     @plain_kinds
     def test_one_trouble_is_told_once(self, kind, hooks):
         with session(plugins=[hooks], cache_store=DictStore(get=OSError("gone"))), pytest.warns(EagerlyWarning):
@@ -446,7 +429,7 @@ class TestTroubleWithTheCache:
             assert kind.run(made) == ["result"]
         assert body.runs == 2
 
-    @pytest.mark.parametrize("kind", NOT_YET_STREAMS)
+    @all_kinds
     def test_a_value_of_which_unpickling_fails(self, kind, hooks):
         """Whatever its class does: an error of the cache never reaches the caller."""
         body = Body()
@@ -459,7 +442,6 @@ class TestTroubleWithTheCache:
         assert "on_cache_error" in hooks.names("work")
         hooks.verify()
 
-    @pytest.mark.xfail(strict=True, raises=AssertionError, reason="each task warns of the same store")
     def test_one_warning_per_store(self):
         """Not one per task, argument or session; and another store is another one."""
 
@@ -765,7 +747,6 @@ class TestDatasetsOfTasks:
         assert [path for path in tmp_path.rglob("*") if path.is_file() and ".eagerly" not in path.parts] == []
         hooks.verify()
 
-    @pytest.mark.xfail(strict=True, raises=AssertionError, reason="an error is its own cause")
     @stream_kinds
     def test_which_is_not_its_own_cause(self, kind, tmp_path):
         made = kind.make(object, name="work", dataset="x.jsonl")
@@ -774,7 +755,6 @@ class TestDatasetsOfTasks:
         assert caught.value.__cause__ is not caught.value
         assert caught.value.__context__ is not caught.value
 
-    @pytest.mark.xfail(strict=True, raises=AssertionError, reason="told as a cancellation")
     @stream_kinds
     @pytest.mark.parametrize("options", [{"dataset_format": "nonsense"}, {"dataset_format": "pickle"}])
     def test_a_format_that_takes_no_items_is_an_error_too(self, kind, options, hooks, tmp_path):
@@ -784,7 +764,6 @@ class TestDatasetsOfTasks:
         hooks.verify()
         assert hooks.names("work")[-1] == "on_node_error"
 
-    @pytest.mark.xfail(strict=True, raises=AssertionError, reason="the retry that was announced has no outcome")
     @plain_kinds
     def test_what_cannot_be_saved_after_a_retry(self, kind, hooks, tmp_path):
         body = Body(failures=1)
@@ -812,7 +791,6 @@ class TestDatasetsOfTasks:
         assert hooks.names("work") == ["before_dataset_save", "after_dataset_save", "on_cache_hit"]
         hooks.verify()
 
-    @pytest.mark.xfail(strict=True, raises=AssertionError, reason="an error without a beginning")
     @plain_kinds
     def test_a_hit_whose_dataset_cannot_be_saved(self, kind, hooks, tmp_path):
         body = Body()
@@ -847,7 +825,6 @@ class TestDatasetsOfTasks:
         hooks.verify()
         assert len(hooks.calls()) == 1
 
-    @pytest.mark.xfail(strict=True, raises=DatasetKeyError, reason="a key stays taken by a call that saved nothing")
     @all_kinds
     def test_a_call_that_failed_has_taken_no_key(self, kind, hooks, tmp_path):
         body = Body(failures=1)
@@ -859,7 +836,6 @@ class TestDatasetsOfTasks:
             assert kind.run(made, argument) == ["result", argument]
         hooks.verify()
 
-    @pytest.mark.xfail(strict=True, raises=DatasetKeyError, reason="a key stays taken by a call that saved nothing")
     @plain_kinds
     def test_nor_has_one_whose_result_could_not_be_saved(self, kind, hooks, tmp_path):
         results = iter([object(), 42])
@@ -979,7 +955,6 @@ class TestDatasetsByHand:
 
 
 class TestStreamsThatWereStored:
-    @too_late
     @stream_kinds
     def test_an_item_in_the_middle_that_does_not_come_back(self, kind, hooks):
         runs = []

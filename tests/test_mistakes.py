@@ -168,7 +168,11 @@ MISTAKES = [
         OptionValueError,
         "names two stores; write cache=True beside cache_store",
     ),
-    ('task(fetch, cache=True, cache_store="")', OptionValueError, "cache_store=...) must not be empty; leave it out"),
+    (
+        'task(fetch, cache=True, cache_store="")',
+        OptionValueError,
+        "task(cache_store=...) must not be empty; write cache=True for",
+    ),
     (
         "task(fetch, cache=True, cache_store=3)",
         OptionTypeError,
@@ -242,7 +246,7 @@ MISTAKES = [
     (
         'task(fetch, cache=True, cache_hash=str, cache_version="1")',
         OptionValueError,
-        "task(cache_version='1') has no effect beside cache_hash, which makes the whole key",
+        "task(cache_version='1') has no effect beside cache_hash, which makes the key; use it there",
     ),
     (
         'task(fetch, cache=True, cache_hash=str, cache_ignore=["city"])',
@@ -311,7 +315,7 @@ MISTAKES = [
     (
         'task(fetch, dataset_format="json")',
         OptionValueError,
-        "task(dataset_format='json') has no effect without a key; write @task(dataset='name.json', dataset_format=...)",
+        "task(dataset_format='json') has no effect without a key; write @task(dataset=..., dataset_format=...)",
     ),
     ('task(fetch, dataset_store="here")', OptionValueError, "task(dataset_store='here') has no effect without a key"),
     ('task(fetch, dataset="x.json", dataset_format=3)', OptionTypeError, "takes the name of a format, not 3"),

@@ -366,6 +366,13 @@ class TestStores:
         assert {path.name for path in here.iterdir()} == {"cache", "data"}
         assert list(elsewhere.iterdir()) == []
 
+    def test_and_not_when_it_is_made(self, tmp_path, monkeypatch):
+        opened = session(cache_store="cache", dataset_store=Path("data"))
+        monkeypatch.chdir(tmp_path)
+        with opened as context:
+            assert context.cache_place == str(tmp_path / "cache")
+            assert context.dataset_store.base == str(tmp_path / "data")
+
     @all_kinds
     def test_the_body_sees_where_what_it_calls_is_stored(self, kind, tmp_path):
         store = DictStore()

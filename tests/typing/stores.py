@@ -47,12 +47,12 @@ async def fetch(url: str, *, limit: int = 1) -> bytes:
     return url.encode()[:limit]
 
 
-@task(cache="memory://", dataset="numbers.jsonl", dataset_format="jsonl", dataset_store="data")
+@task(cache="memory://", dataset="numbers.jsonl", dataset_format="jsonl", dataset_store="memory://data")
 def numbers(n: int, /) -> Iterator[int]:
     yield from range(n)
 
 
-@task(cache=True, cache_store=MemoryStore(), cache_hash=hashed, dataset_store=Path("data"), dataset="ticks.jsonl")
+@task(cache=True, cache_store=MemoryStore(), cache_hash=hashed, dataset_store="memory://data", dataset="ticks.jsonl")
 async def ticks(n: int, /) -> AsyncIterator[int]:
     for tick in range(n):
         yield tick
@@ -60,7 +60,7 @@ async def ticks(n: int, /) -> AsyncIterator[int]:
 
 assert_type(task(len, cache=True)([1]), int)
 assert_type(add.options(cache=False)(1), str)
-assert_type(add.options(cache=DiskStore("elsewhere"), cache_ttl=None)(1, y=2), str)
+assert_type(add.options(cache=DiskStore("elsewhere"), cache_ttl=None).cache_store, str | CacheStore | None)
 assert_type(numbers.options(cache_store="elsewhere", cache=True), SyncTaskStream[[int], int])
 assert_type(ticks.options(cache_ignore=()), AsyncTaskStream[[int], int])
 
@@ -86,6 +86,8 @@ def keys() -> None:
     assert_type(ticks.is_cached(1), bool)
     assert_type(add.invalidate(1), bool)
     assert_type(ticks.invalidate(1), bool)
+    assert_type(add.refresh(1), str)
+    assert_type(list(numbers.refresh(1)), list[int])
     assert_type(add.explain(1), Explanation)
     assert_type(numbers.explain(1), Explanation)
 
@@ -178,6 +180,8 @@ async def everything() -> None:
         keys()
         assert_type(add(1, y=2), str)
         assert_type(body(), int)
+        assert_type(await fetch.options(cache=MemoryStore()).refresh("url"), bytes)
+        assert_type([tick async for tick in ticks.refresh(2)], list[int])
         datasets()
         try:
             save_dataset("y.json", object())
