@@ -1,12 +1,10 @@
-"""``python -m benchmarks``: measure everything and write the tables into benchmarks/README.md."""
+"""``python -m benchmarks``: measure calls and write the tables into benchmarks/README.md; with ``cache``, caching."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
 import json
-import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -15,6 +13,7 @@ from dataclasses import astuple
 from pathlib import Path
 
 from benchmarks import cases, imports, machine, memory, peers, report, variants
+from benchmarks.apart import last_words, run_apart
 from benchmarks.contest import Contestant, Timing, compete, timing
 
 Timings = dict[tuple[str, str], Timing]
@@ -30,7 +29,12 @@ SECTIONS = ("import", "memory")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what was asked for; 0 whether or not targets are met: the table says so."""
-    options = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    if words[:1] == ["cache"]:
+        from benchmarks.caching import command
+
+        return command.main(words[1:])
+    options = _parser().parse_args(words)
     if options.apart:
         _write_apart(options)
         return 0
@@ -97,7 +101,7 @@ def _contest(options: argparse.Namespace, here: dict[str, peers.Peer]) -> tuple[
             try:
                 timings.update(_times_apart(name, options))
             except subprocess.SubprocessError as error:
-                failed[peer.NAME] = _last_words(error)
+                failed[peer.NAME] = last_words(error)
     return timings, failed
 
 
@@ -121,25 +125,8 @@ def _times_apart(name: str, options: argparse.Namespace) -> Timings:
         result = Path(folder) / "timings.json"
         command = [sys.executable, "-m", "benchmarks", "--apart", name, "--output", str(result)]
         command += ["--quick"] * options.quick + [word for case in options.only for word in ("--only", case)]
-        _run_apart(command)
+        run_apart(command, APART_TIMEOUT)
         return {(case, who): Timing(*values) for case, who, values in json.loads(result.read_text(encoding="utf-8"))}
-
-
-def _run_apart(command: list[str]) -> None:
-    """Run `command`; if it takes too long, end it with everything it started, such as a server."""
-    process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    try:
-        _, stderr = process.communicate(timeout=APART_TIMEOUT)
-    except BaseException:
-        if hasattr(os, "killpg"):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.kill()
-        process.wait()
-        raise
-    if process.returncode != 0:
-        raise subprocess.CalledProcessError(process.returncode, command, stderr=stderr)
 
 
 def _write_apart(options: argparse.Namespace) -> None:
@@ -148,13 +135,6 @@ def _write_apart(options: argparse.Namespace) -> None:
         timings = _times(list(contestants), options)
     found = [(case, who, astuple(each)) for (case, who), each in timings.items()]
     options.output.write_text(json.dumps(found), encoding="utf-8")
-
-
-def _last_words(error: subprocess.SubprocessError) -> str:
-    if isinstance(error, subprocess.TimeoutExpired):
-        return f"took longer than {APART_TIMEOUT} s"
-    stderr = getattr(error, "stderr", None) or ""
-    return str(stderr.strip().rpartition("\n")[2] or error)
 
 
 def _absent(found: dict[str, peers.Peer], here: dict[str, peers.Peer], failed: dict[str, str]) -> str:

@@ -19,11 +19,11 @@ IMPORT_TARGET = ImportTime(45 * MS, 15 * MS)
 Timings = Mapping[tuple[str, str], Timing]
 
 
-def replace_generated(page: Path, generated: str) -> None:
-    """Put `generated` between the markers of `page`; what people wrote around them stays."""
-    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN) if page.exists() else ("", "", "")
-    after = rest.partition(END)[2] if begin else "\n"
-    page.write_text(f"{before}{BEGIN}\n\n{generated}\n{END}{after}", encoding="utf-8")
+def replace_generated(page: Path, generated: str, begin: str = BEGIN, end: str = END) -> None:
+    """Put `generated` between two markers of `page`; what people wrote around them stays."""
+    before, found, rest = page.read_text(encoding="utf-8").partition(begin) if page.exists() else ("", "", "")
+    after = rest.partition(end)[2] if found else "\n"
+    page.write_text(f"{before}{begin}\n\n{generated}\n{end}{after}", encoding="utf-8")
 
 
 def machine_table(facts: Iterable[tuple[str, str]]) -> str:
@@ -48,7 +48,7 @@ def main_table(timings: Timings, peers: Sequence[str]) -> str:
                 _time(ours),
                 _both(cost),
                 "" if floor is None else f"{ours.minimum / floor.minimum:.1f}",
-                "" if case.target is None else f"<= {_seconds(case.target)}",
+                "" if case.target is None else f"<= {seconds(case.target)}",
                 verdict(cost, case.target),
                 *(_against(timings.get((case.key, peer)), ours) for peer in peers),
             )
@@ -105,10 +105,10 @@ def imports_table(times: Mapping[str, ImportTime]) -> str:
     for module, time in times.items():
         if module == "eagerly":
             met = ["yes" if found <= limit else "**no**" for found, limit in zip(time, IMPORT_TARGET, strict=True)]
-            target = f"<= {_seconds(IMPORT_TARGET.total)}, own <= {_seconds(IMPORT_TARGET.own)}"
-            rows.append((f"`import {module}`", _seconds(time.total), _seconds(time.own), target, ", ".join(met)))
+            target = f"<= {seconds(IMPORT_TARGET.total)}, own <= {seconds(IMPORT_TARGET.own)}"
+            rows.append((f"`import {module}`", seconds(time.total), seconds(time.own), target, ", ".join(met)))
         else:
-            rows.append((f"`import {module}`", _seconds(time.total), _seconds(time.own), "", ""))
+            rows.append((f"`import {module}`", seconds(time.total), seconds(time.own), "", ""))
     return table(("", "total", "own modules", "target", "met?"), rows)
 
 
@@ -139,19 +139,19 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _time(timing: Timing | None) -> str:
-    return "" if timing is None else _seconds(timing.minimum)
+    return "" if timing is None else seconds(timing.minimum)
 
 
 def _both(timing: Timing | None) -> str:
-    return "" if timing is None else f"{_seconds(timing.minimum)} (median {_seconds(timing.median)})"
+    return "" if timing is None else f"{seconds(timing.minimum)} (median {seconds(timing.median)})"
 
 
 def _against(timing: Timing | None, ours: Timing) -> str:
-    return "" if timing is None else f"{_seconds(timing.minimum)} ({timing.minimum / ours.minimum:.3g}x)"
+    return "" if timing is None else f"{seconds(timing.minimum)} ({timing.minimum / ours.minimum:.3g}x)"
 
 
-def _seconds(value: float) -> str:
-    """Three digits and a unit."""
+def seconds(value: float) -> str:
+    """A time with three digits and a unit."""
     for unit, factor in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
         if abs(value) >= factor:
             return f"{value / factor:.3g} {unit}"

@@ -19,8 +19,8 @@ ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.skipif(not (ROOT / "benchmarks").is_dir(), reason="the benchmarks are not part of this copy")
 
 
-def run(*arguments: str) -> str:
-    command = [sys.executable, "-m", "benchmarks", "--quick", *arguments]
+def run(*arguments: str, part: tuple[str, ...] = ()) -> str:
+    command = [sys.executable, "-m", "benchmarks", *part, "--quick", *arguments]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
     return result.stdout
@@ -123,6 +123,104 @@ def test_an_unknown_case_is_refused_with_those_there_are() -> None:
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert result.returncode == 2
     assert "call-sync" in result.stderr
+
+
+# Caching
+
+
+CACHES = ("joblib", "joblib-mmap", "diskcache", "diskcache-barrier", "cachetools", "cachetools-condition")
+WITHOUT_CACHES = tuple(word for name in (*CACHES, "daglite", "prefect") for word in ("--without", name))
+
+
+def column(rows: list[list[str]], name: str) -> dict[str, str]:
+    """The cells of a column by the titles of their rows."""
+    return {row[0]: row[rows[0].index(name)] for row in rows[1:]}
+
+
+@pytest.fixture(scope="module")
+def caching(tmp_path_factory: pytest.TempPathFactory) -> str:
+    page = tmp_path_factory.mktemp("caching") / "README.md"
+    page.write_text("# By hand\n", encoding="utf-8")
+    run("--only", "session", "--output", str(page), *WITHOUT_PEERS)
+    page.write_text(page.read_text(encoding="utf-8") + "\nBetween\n\n", encoding="utf-8")
+    rows = ("hit-memory", "hit-disk", "miss", "load", "key", "once", "pairs", "kinds", "kills")
+    only = tuple(word for row in rows for word in ("--only", row))
+    run(*only, "--output", str(page), *WITHOUT_CACHES, part=("cache",))
+    return page.read_text(encoding="utf-8")
+
+
+def test_the_part_about_caching_leaves_the_rest_of_the_page_alone(caching: str) -> None:
+    assert caching.startswith("# By hand\n")
+    assert caching.index("`with session(): pass`") < caching.index("\nBetween\n") < caching.index("What caching costs")
+    assert len(tables(caching)) == 5
+
+
+def test_costs_of_caching_have_target_and_verdict(caching: str) -> None:
+    costs = tables(caching)[3]
+    assert costs[0][:4] == ["what", "target", "met?", "eagerly"]
+    assert {len(row) for row in costs} == {len(costs[0])}
+    assert [row[1] for row in costs[1:]] == ["<= 5 us", "<= 14 us", "<= 80 us", "<= 300 us", "<= 3 ms"]
+    for cell in column(costs, "eagerly").values():
+        assert "median" in cell
+    assert {row[2] for row in costs[1:]} <= {"yes", "by the minimum", "**no**"}
+    others = column(costs, "functools.lru_cache")
+    assert others.pop("hit, memory tier, two scalars").endswith("x)")
+    assert set(others.values()) == {""}
+
+
+def test_what_a_cache_promises_holds_for_ours(caching: str) -> None:
+    promises = tables(caching)[4]
+    ours, others = column(promises, "eagerly"), column(promises, "functools.lru_cache")
+    once, pairs, kinds, kills = ours
+    assert ours[once] == "1 / 1 / 1"
+    assert others[once] == "8 / 4 / -"
+    assert ours[pairs] == "1 / 0"
+    assert int(others[pairs].partition(" ")[0]) > 1
+    assert ours[kinds] == "0"
+    assert ours[kills].startswith("0 / 0 / 0 (")
+    assert others[kinds] == others[kills] == ""
+    assert [row[2] for row in promises[1:]] == ["yes"] * 4
+
+
+def test_values_for_keys_are_the_battery_that_the_page_speaks_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("numpy", reason="nine pairs are arrays")
+    monkeypatch.syspath_prepend(ROOT)
+    from benchmarks.caching import values
+
+    for group, count in ((values.EQUAL, 21), (values.DIFFERENT, 40), (values.KINDS, 27)):
+        assert len({each.name for each in group}) == len(group) == count
+    for pair in values.DIFFERENT:
+        first, second = pair.make()
+        assert first is not second, pair.name
+
+
+def test_a_store_that_loses_what_it_was_given_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The check after a kill, on a folder in which nobody has stored anything.
+    monkeypatch.syspath_prepend(ROOT)
+    from benchmarks.caching.checks import run_check
+
+    told = tmp_path / "stored.json"
+    told.write_text("[[0, 3]]", encoding="utf-8")
+    monkeypatch.chdir(ROOT)
+    found = run_check("after", "eagerly", tmp_path / "cache", str(told))
+    assert found == {"results": 3, "corrupt": 0, "orphans": 0, "lost": 3}
+
+
+def test_a_library_that_is_left_out_has_no_column_and_one_that_is_missing_an_empty_one(
+    caching: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    costs = tables(caching)[3]
+    assert costs[0][3:] == ["eagerly", "functools.lru_cache"]
+    monkeypatch.syspath_prepend(ROOT)
+    from benchmarks.caching import report
+    from benchmarks.contest import Timing
+
+    timings = {("miss", "eagerly"): (Timing(1e-6, 2e-6), 1.0)}
+    rows = tables(report.costs_table(timings, {("miss", "daglite"): "TypeError"}, ["eagerly", "joblib", "daglite"], 1))[
+        0
+    ]
+    assert rows[0][3:] == ["eagerly", "joblib.Memory", "daglite"]
+    assert rows[1][3:] == ["1 us (median 2 us)", "", "refuses (TypeError)"]
 
 
 # A race against something that does less would be no race.

@@ -1,0 +1,1 @@
+"""What caching costs and keeps, against other libraries that cache: ``python -m benchmarks cache``."""

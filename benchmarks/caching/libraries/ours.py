@@ -1,0 +1,53 @@
+"""eagerly: ``@task(cache=True)`` in a session with a `DiskStore`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.caching.libraries import Library
+from eagerly import session, task
+from eagerly.cache import DiskStore
+
+__all__ = ["Eagerly", "EagerlyWithoutMemory"]
+
+
+def _identity(value: Any) -> Any:
+    return value
+
+
+class Eagerly(Library):
+    title = "eagerly"
+    distribution = "eagerly"
+    module = "eagerly"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.store = DiskStore(folder)
+
+    def around(self) -> AbstractContextManager[Any]:
+        return session(cache_store=self.store)
+
+    def cached(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        return task(cache=True)(function)
+
+    def key(self, value: Any) -> str:
+        return _keyed.cache_key(value)
+
+    def leftovers(self) -> int:
+        claimed = {entry.key.hex() for entry in self.store.entries()}
+        files = [path for path in self.folder.glob("??/*") if path.is_file()]
+        return sum(path.suffix != ".value" or f"{path.parent.name}{path.stem}" not in claimed for path in files)
+
+
+class EagerlyWithoutMemory(Eagerly):
+    """Every hit is read from the disk."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.store = DiskStore(folder, memory_limit=0)
+
+
+_keyed = task(cache=True)(_identity)
