@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from eagerly._dataset_saving import ensure_dataset, prepare_dataset
 from eagerly._steps import Access, Pause, Plan, Until
-from eagerly._stored import Found, StoredCall, cache_of, find, keys_of, mode_of, report
-from eagerly.cache._flight import Flight, Outcome, leads_to
+from eagerly._stored import Found, StoredCall, aside, cache_of, find, keys_of, mode_of, report
+from eagerly.cache._flight import Flight, Outcome, leads_to, under_way
 from eagerly.cache._protocol import MISSING
 from eagerly.errors import CacheRecursionError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from eagerly._cache_options import CacheOptions
     from eagerly._context import TaskContext
     from eagerly.cache._client import CacheClient
@@ -37,7 +35,7 @@ _SMALL: Final = frozenset({int, float, bool, type(None), complex})
 _SHORT: Final = 10_000
 
 
-def recall(call: TaskContext) -> Found | None:
+def recall(call: TaskContext) -> Found | Failed | None:
     """What is stored for this call, or None if that takes more than one look: `look_up` does the rest.
 
     A shortcut for hits: what an event loop must not wait for, and every rare case, is left to the plan.
@@ -73,7 +71,7 @@ def recall(call: TaskContext) -> Found | None:
     return Found(value)
 
 
-def look_up(call: TaskContext) -> Plan[Found | None]:
+def look_up(call: TaskContext) -> Plan[Found | Failed | None]:
     """What is stored for this call, or None if the function has to run.
 
     Raises:
@@ -102,7 +100,7 @@ def look_up(call: TaskContext) -> Plan[Found | None]:
     return None
 
 
-def _look_in_cache(call: TaskContext, stored: StoredCall, options: CacheOptions) -> Plan[Found | None]:
+def _look_in_cache(call: TaskContext, stored: StoredCall, options: CacheOptions) -> Plan[Found | Failed | None]:
     declaration, session = call._task.declaration, call._session
     if stored.key is None:
         mode = mode_of(options, session)
@@ -118,9 +116,11 @@ def _look_in_cache(call: TaskContext, stored: StoredCall, options: CacheOptions)
     assert client is not None
     assert key is not None
     if stored.mode != "refresh":
-        found = None if stored.looked else (yield from find(call, client, key))
+        found: Found | Failed | None = None if stored.looked else (yield from find(call, client, key))
         if found is None and stored.mode == "on" and not declaration.is_generator:
             found = yield from _lead_or_follow(call, stored, client, key)
+            if isinstance(found, Failed):
+                return found
         if found is not None:
             if declaration.dataset is not None:
                 yield from ensure_dataset(call, stored, found.value)
@@ -137,37 +137,56 @@ def _all_small(inputs: dict[str, Any]) -> bool:
     return True
 
 
-def _lead_or_follow(call: TaskContext, stored: StoredCall, client: CacheClient, key: CallKey) -> Plan[Found | None]:
+class Failed:
+    """In the place of a `Found`: what another call has raised. A plan could not raise it, if it is a StopIteration."""
+
+    __slots__ = ("_error",)
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    @property
+    def value(self) -> Any:
+        """Raises it."""
+        raise self._error
+
+
+def _lead_or_follow(  # noqa: C901 - one loop, read from top to bottom
+    call: TaskContext, stored: StoredCall, client: CacheClient, key: CallKey
+) -> Plan[Found | Failed | None]:
     """Become the one call that computes this key, or wait for the one that does."""
     above = _flights_above(call)
     while True:
-        flight = Flight(key.digest, client.flights)
-        leader = client.flights.setdefault(key.digest, flight)
-        if leader is flight:
-            stored.flight = flight
+        leader = client.flights.get(key.digest)
+        if leader is None:
+            flight = stored.flight = Flight(key.digest, client.flights)
+            if not flight.begin():
+                stored.flight = None
+                continue
             return (yield from _agree_with_other_processes(call, stored, client, key, above))
         if any(leader is each for each in above):
             raise CacheRecursionError(
                 f"task {call.name!r} was called, with the same arguments, by what it calls itself: its result depends "
                 "on itself. Leave caching off, or pass what differs as an argument"
             )
-        if leader.thread == threading.get_ident() and not stored.is_async:
-            return None  # to wait here would be to wait for oneself
-        for each in above:
+        stopped = _stopped_by(stored, above)
+        for each in stopped:
             each.waits_for.append(leader)
         try:
-            if above and leads_to(leader, above):
+            if stopped and leads_to(leader, stopped):
                 return None  # each would wait for the other
             yield Until(leader.when_landed)
         finally:
-            for each in above:
+            for each in stopped:
                 each.waits_for.remove(leader)
         outcome = leader.outcome
         assert outcome is not None
         if outcome.kind == "failed":
             call.miss(key.text)
             call.start()
-            raise call.fail_like(outcome.value)
+            return Failed(call.fail_like(outcome.value))
+        if outcome.kind == "alone":
+            return None
         found = yield from _take_over(call, client, key, outcome)
         if found is not None:
             return found
@@ -178,12 +197,16 @@ def _take_over(call: TaskContext, client: CacheClient, key: CallKey, outcome: Ou
         return (yield from find(call, client, key))
     if outcome.kind == "packed":
         now = call.clock.time()
-        value = yield Access(lambda: client.unpack(key.digest, outcome.value, now))
+        try:
+            value = yield Access(lambda: client.unpack(key.digest, outcome.value, now))
+        except Exception as error:
+            report(call, client, key, error)
+            return None
         return None if value is MISSING else Found(value)
     return None
 
 
-def _agree_with_other_processes(
+def _agree_with_other_processes(  # noqa: C901 - as above
     call: TaskContext, stored: StoredCall, client: CacheClient, key: CallKey, above: list[Flight]
 ) -> Plan[Found | None]:
     """Become the one process that computes this key, or find what another has computed."""
@@ -191,7 +214,6 @@ def _agree_with_other_processes(
     assert flight is not None
     now = call.clock.time()
     delay, longest = POLL
-    held = [each.key for each in above if each.lock is not None]
     mark, patience = None, PATIENCE
     locks = client.locks
     try:
@@ -202,16 +224,19 @@ def _agree_with_other_processes(
                 flight.land(Outcome("stored"))
                 return found
             if claim.granted:
-                flight.lock = claim.lock
+                flight.lock, flight.locks = claim.lock, locks
                 if claim.error is not None and not stored.unreadable:
                     report(call, client, key, claim.error)
                 return None
             assert locks is not None  # or it would have been granted
+            if any(each.key == key.digest for each in above):
+                return None  # a call above has it, through another store object or before a fork, and may wait for this
+            held = _held_up_by(flight, stored, above)
             if held and mark is None:
                 mark = yield Access(functools.partial(locks.mark_waiting, key.digest), client.blocking)
             yield Pause(delay)
             # Whoever waits and keeps others waiting gives way, as they may be waiting for each other.
-            if held and (yield Access(functools.partial(_any, locks.is_waited_for, held), client.blocking)):
+            if held and (yield Access(functools.partial(_any_waited_for, held), client.blocking)):
                 patience -= delay
                 if patience <= 0:
                     return None
@@ -222,11 +247,27 @@ def _agree_with_other_processes(
     finally:
         if mark is not None:
             assert locks is not None
-            locks.unmark_waiting(mark)
+            aside(functools.partial(locks.unmark_waiting, mark), blocking=stored.is_async and client.blocking)
 
 
-def _any(question: Callable[[bytes], bool], keys: list[bytes]) -> bool:
-    return any(map(question, keys))
+def _any_waited_for(flights: list[Flight]) -> bool:
+    return any(flight.is_waited_for() for flight in flights)
+
+
+def _stopped_by(stored: StoredCall, above: list[Flight]) -> list[Flight]:
+    """The computations that stand still while this call waits: those that it is made for, and if it blocks its thread,
+    all of that thread, such as those of an event loop.
+    """
+    if stored.is_async:
+        return above
+    thread = threading.get_ident()
+    return above + [each for each in under_way() if each.thread == thread and not any(each is one for one in above)]
+
+
+def _held_up_by(flight: Flight, stored: StoredCall, above: list[Flight]) -> list[Flight]:
+    """The computations that wait for this one, through others too, and keep their keys from other processes."""
+    goals = [flight, *_stopped_by(stored, above)]
+    return [each for each in (*above, *under_way()) if each.lock is not None and leads_to(each, goals)]
 
 
 def _flights_above(call: TaskContext) -> list[Flight]:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from eagerly.cache._key import CallKey, KeyMaker
     from eagerly.datasets._store import DatasetStore
 
-__all__ = ["Found", "StoredCall", "cache_of", "expires_at", "find", "keep", "keys_of", "mode_of", "report"]
+__all__ = ["Found", "StoredCall", "aside", "cache_of", "expires_at", "find", "keep", "keys_of", "mode_of", "report"]
 
 
 class Found(NamedTuple):
@@ -85,10 +85,8 @@ class StoredCall:
         if flight is not None:
             failed = isinstance(error, Exception) and not is_from_hook(error)
             flight.land(Outcome("failed", error) if failed else Outcome("gone"))
-            if flight.lock is not None and self.is_async:  # that may take a while
-                start_on_helper(Job(flight.release, contextvars.copy_context()))
-            else:
-                flight.release()
+            if flight.lock is not None:
+                aside(flight.release, blocking=self.is_async)
         self.recording = None
         unclaim, self.unclaim = self.unclaim, None
         if unclaim is not None:
@@ -101,6 +99,16 @@ class StoredCall:
         # A signal may end a call between any two bytecodes of its driver; nobody must wait for it for ever.
         if getattr(self, "flight", None) is not None or getattr(self, "writer", None) is not None:
             self.give_up(None)
+
+
+def aside(run: Callable[[], object], *, blocking: bool) -> None:
+    """Tidy up, without a word if that fails; on a helper thread if this one must not wait for it and there is one."""
+    if blocking:
+        with contextlib.suppress(RuntimeError):  # no thread can be started
+            start_on_helper(Job(run, contextvars.copy_context()))
+            return
+    with contextlib.suppress(Exception):
+        run()
 
 
 # Which cache, which key
@@ -170,26 +178,32 @@ def _publish(call: TaskContext, stored: StoredCall, client: CacheClient, result:
     expires = expires_at(call)
     flight = stored.flight
     parts: list[Any] | None = None
-    outcome = Outcome("gone")
 
     def publish() -> None:
-        nonlocal parts, outcome
+        nonlocal parts
+        outcome = Outcome("alone")
         try:
+            stored.flight = None  # it lands here now, even if the caller does not wait for that
             parts = client.pack(key.digest, result, expires=expires, meta=keys.describe(key))
-            client.publish(key.digest, parts, result, expires=expires, tag=keys.tag)
-            outcome = Outcome("stored")
+            try:
+                client.publish(key.digest, parts, result, expires=expires, tag=keys.tag)
+                outcome = Outcome("stored")
+            except Exception:
+                outcome = Outcome("packed", b"".join(parts))
+                raise
         finally:
             if flight is not None:
-                flight.land(
-                    outcome if parts is None or outcome.kind == "stored" else Outcome("packed", b"".join(parts))
-                )
+                flight.land(outcome)
                 flight.release()
 
     try:
         yield Access(publish, client.blocking)
     except Exception as error:
         report(call, client, key, error, of_result=parts is None)
-    stored.flight = None
+    flight, stored.flight = stored.flight, None
+    if flight is not None:  # not even a thread could be started
+        flight.land(Outcome("gone"))
+        flight.release()
 
 
 def expires_at(call: TaskContext) -> float | None:

@@ -59,7 +59,8 @@ class CacheClient:
         self.store = store
         self.blocking = bool(store.blocking)
         self.locks = store if isinstance(store, LocksKeys) else None
-        self.flights: dict[bytes, Flight] = {}
+        place = getattr(store, "path", None)  # of a directory; its other store objects here are the same to us
+        self.flights: dict[bytes, Flight] = {} if place is None else _by_directory.setdefault(str(place), {})
         self.warned: set[str] = set()
         signing_key: bytes | None = getattr(store, "signing_key", None)
         self.safe: bool = getattr(store, "safe", False)
@@ -76,6 +77,9 @@ class CacheClient:
         if self._tier is not None:
             self._tier.decode = self._decode
         _clients.add(self)
+
+    def __reduce__(self) -> Any:
+        return _nothing, ()  # another process makes a client of its own
 
     def recall(self, key: bytes, now: float) -> Any:
         """The value from memory, or MISSING. Never waits."""
@@ -98,6 +102,8 @@ class CacheClient:
         found = self._envelopes.unpack(key, data, now=now)
         if found is None:
             return MISSING
+        if found.codec == STREAM:
+            raise CorruptEntryError("the entry holds the items of a stream, and this is a value")
         if tier is not None and len(data) <= tier.max_bytes // 8:
             tier.put(key + generation, found.value, lambda: bytes(data), found.expires)
         return found.value
@@ -189,6 +195,9 @@ class CacheClient:
             if lock is not None:
                 lock.release()
             raise
+        if value is not MISSING and lock is not None:  # there is nothing to compute
+            lock.release()
+            lock = None
         return Claim(granted, lock, value, error)
 
     def discard(self, key: bytes) -> bool:
@@ -208,9 +217,11 @@ class CacheClient:
             )
 
 
+_by_directory: Final[dict[str, dict[bytes, Flight]]] = {}
 _clients: weakref.WeakSet[CacheClient] = weakref.WeakSet()
 _by_place: Final[dict[tuple[str, str | None], CacheClient]] = {}
-_by_store: weakref.WeakKeyDictionary[Any, CacheClient] = weakref.WeakKeyDictionary()
+_by_store: Final[dict[Any, CacheClient]] = {}
+"""Those of stores without a ``__dict__``, which stay for ever. Others have theirs in it: it goes when they go."""
 
 
 def client_of(spec: str | CacheStore, signing_key: str | None) -> CacheClient:
@@ -225,14 +236,24 @@ def client_of(spec: str | CacheStore, signing_key: str | None) -> CacheClient:
     """
     if isinstance(spec, str):
         place = (spec, signing_key)
-        if place not in _by_place:
-            client = _by_place[place] = CacheClient(open_store(spec, signing_key))
-            atexit.register(client.store.close)
-        return _by_place[place]
-    known = _by_store.get(spec)
-    if known is None:
-        known = _by_store[spec] = CacheClient(spec)
-    return known
+        known = _by_place.get(place)
+        if known is None:
+            made = CacheClient(open_store(spec, signing_key))
+            known = _by_place.setdefault(place, made)  # another thread may have been faster
+            if known is made:
+                atexit.register(made.store.close)
+        return known
+    clients: dict[Any, Any] = getattr(spec, "__dict__", _by_store)
+    name = id(spec) if clients is _by_store else "_eagerly_client"
+    client: CacheClient | None = clients.get(name)
+    if client is not None and client.store is not spec:  # that of the store which this one is a copy of
+        del clients[name]
+        client = None
+    return clients.setdefault(name, CacheClient(spec)) if client is None else client
+
+
+def _nothing() -> None:
+    """What a client is in another process."""
 
 
 def _after_fork() -> None:

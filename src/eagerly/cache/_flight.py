@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    from eagerly.cache._protocol import KeyLock
+    from eagerly.cache._protocol import KeyLock, LocksKeys
 
-__all__ = ["Flight", "Outcome", "leads_to"]
+__all__ = ["Flight", "Outcome", "leads_to", "under_way"]
 
 
 class Outcome(NamedTuple):
@@ -18,12 +19,13 @@ class Outcome(NamedTuple):
 
     Attributes:
         kind: ``"stored"``: the result is in the store. ``"packed"``: it could not be stored, and `value` is what would
-            have been. ``"failed"``: the function has raised `value`. ``"gone"``: who computed it has gone without a
-            result, and the next one may try.
+            have been. ``"alone"``: it cannot be stored at all, so each caller computes one for itself. ``"failed"``:
+            the function has raised `value`. ``"gone"``: who computed it has gone without a result, and the next one
+            may try.
         value: See `kind`.
     """
 
-    kind: Literal["stored", "packed", "failed", "gone"]
+    kind: Literal["stored", "packed", "alone", "failed", "gone"]
     value: Any = None
 
 
@@ -34,20 +36,34 @@ class Flight:
         key: Of what is computed.
         thread: The thread in which it was begun.
         lock: What keeps other processes from computing the same, or None.
+        locks: Where that lock is.
         waits_for: The flights that calls below this one are waiting for now.
         outcome: None until it has landed.
     """
 
-    __slots__ = ("_callbacks", "_flights", "key", "lock", "outcome", "thread", "waits_for")
+    __slots__ = ("_callbacks", "_flights", "key", "lock", "locks", "outcome", "thread", "waits_for")
 
     def __init__(self, key: bytes, flights: dict[bytes, Flight]) -> None:
         self.key = key
         self.thread = threading.get_ident()
         self.lock: KeyLock | None = None
+        self.locks: LocksKeys | None = None
         self.waits_for: list[Flight] = []
         self.outcome: Outcome | None = None
         self._callbacks: list[Callable[[], object]] = []
         self._flights = flights
+
+    def begin(self) -> bool:
+        """Whether this is the one that computes the key here, and nobody else."""
+        _under_way.add(self)  # first, so that what others see to be led is known to be under way
+        if self._flights.setdefault(self.key, self) is self:
+            return True
+        _under_way.discard(self)
+        return False
+
+    def is_waited_for(self) -> bool:
+        """Whether another process waits for the lock."""
+        return self.lock is not None and self.locks is not None and self.locks.is_waited_for(self.key)
 
     # Without a lock, which the garbage collector could meet while its own thread holds it. Each step is atomic, and
     # their order sees to it that every callback is taken from the list by somebody after the outcome is there.
@@ -63,6 +79,7 @@ class Flight:
         if self.outcome is not None:
             return
         self.outcome = outcome
+        _under_way.discard(self)
         if self._flights.get(self.key) is self:
             self._flights.pop(self.key, None)
         self._call_back()
@@ -83,8 +100,16 @@ class Flight:
             callback()
 
 
-def leads_to(flight: Flight, goals: list[Flight]) -> bool:
-    """Whether `flight` is waiting, directly or through others, for one of `goals`: then those must not wait for it."""
+_under_way: set[Flight] = set()
+
+
+def under_way() -> list[Flight]:
+    """All computations of this process."""
+    return list(_under_way)
+
+
+def leads_to(flight: Flight, goals: Iterable[Flight]) -> bool:
+    """Whether `flight` is one of `goals` or waits for one, through others too: then those must not wait for it."""
     seen: set[int] = set()
     waiting = [flight]
     while waiting:
@@ -96,3 +121,12 @@ def leads_to(flight: Flight, goals: list[Flight]) -> bool:
             return True
         waiting.extend(each.waits_for)
     return False
+
+
+def _after_fork() -> None:
+    """Nobody in a forked child computes what was being computed in its parent."""
+    _under_way.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
