@@ -140,6 +140,28 @@ class TestOrder:
             returned = kind.run(made)
         assert hooks.events[-2].value is returned
 
+    @both_blocking
+    @all_kinds
+    def test_small_arguments_for_which_there_is_a_shortcut(self, kind, blocking, hooks):
+        made = task(doubles(kind), name="work", cache=True)
+        with session(plugins=[hooks], cache_store=DictStore(blocking=blocking)):
+            assert [kind.run(made, 2) for _ in range(3)] == [4, 4, 4]
+            key = made.cache_key(2)
+        assert [[event.hook for event in call] for call in hooks.calls()] == [ran(kind), *[["on_cache_hit"]] * 2]
+        told = [event for event in hooks.events if "cache" in event.hook]
+        assert [event.key for event in told] == [key] * 3
+        assert [event.value for event in told[1:]] == [None if kind.is_stream else 4] * 2
+        hooks.verify()
+
+    @both_blocking
+    @all_kinds
+    def test_and_trouble_on_the_shortcut(self, kind, blocking, hooks):
+        made = task(doubles(kind), name="work", cache=True)
+        store = DictStore(blocking=blocking, get=OSError("gone"))
+        with session(plugins=[hooks], cache_store=store), pytest.warns(EagerlyWarning, match="gone"):
+            assert [kind.run(made, 2) for _ in range(2)] == [4, 4]
+        assert [[event.hook for event in call] for call in hooks.calls()] == [["on_cache_error", *ran(kind)]] * 2
+
     @plain_kinds
     def test_a_cached_none_is_a_hit(self, kind, hooks):
         runs = []
@@ -530,6 +552,18 @@ class TestTroubleWithTheCache:
         assert caught.value.__traceback__ is not None
         assert in_a_thread(lambda: run_in(session(cache_store=store), kind, made)) == ["result"]
 
+    @all_kinds
+    def test_nor_does_one_whose_dataset_was_refused(self, kind, tmp_path):
+        store = DictStore()
+        made = cached(kind, Body(), dataset=dataset_of(kind))
+        with session(cache_store=store, dataset_store=tmp_path / "first"):
+            kind.run(made, 1)
+            with pytest.raises(DatasetKeyError) as caught:
+                kind.run(made, 2)
+        assert caught.value.__traceback__ is not None
+        elsewhere = session(cache_store=store, dataset_store=tmp_path / "second")
+        assert in_a_thread(lambda: run_in(elsewhere, kind, made, 2)) == ["result", 2]
+
 
 def raises_key_error(self):
     raise KeyError("of a hook")
@@ -544,9 +578,9 @@ def refuse():
     raise LookupError("no way back")
 
 
-def run_in(opened, kind, made):
+def run_in(opened, kind, made, *args):
     with opened:
-        return kind.run(made)
+        return kind.run(made, *args)
 
 
 def in_a_thread(function):
@@ -607,6 +641,22 @@ class TestWhatIsNoCall:
             with session(**options):
                 kind.run(cached(kind, body), threading.Lock())
         assert body.runs == 2
+
+
+def doubles(kind):
+    def sync(x):
+        return 2 * x
+
+    async def coroutine(x):
+        return 2 * x
+
+    def stream(x):
+        yield 2 * x
+
+    async def async_stream(x):
+        yield 2 * x
+
+    return dict(zip(Kind, (sync, coroutine, stream, async_stream), strict=True))[kind]
 
 
 def one_parameter(kind):
