@@ -110,6 +110,11 @@ class Declaration:
         self.retry = retry_from("task(retries=...)", self.retries)
         self.timeout = _timeout(given["timeout"])
         self.caching = cache_options(options, self.signature)
+        if self.caching is not None and self.caching.version is not None and self.plain == "<lambda>":
+            raise OptionValueError(
+                f"task(cache_version={self.caching.version!r}) on a lambda: its results could not be told from those "
+                "of other lambdas; give it a name with def, or leave cache_version out"
+            )
         self.dataset = dataset_options(options, self.signature)
         self.stored = self.caching is not None or self.dataset is not None
         self.code: Any = None  # filled in, as the next, by the first call that looks at it

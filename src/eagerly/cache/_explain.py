@@ -110,6 +110,8 @@ def _verdict(
             when = datetime.datetime.fromtimestamp(entry.expires).astimezone().isoformat(" ", "seconds")
             return False, "a result was stored", [Difference("expired", "", f"it expired on {when}")]
     stored = list(_descriptions(client, entries))
+    if not stored and keys.script_tag != keys.tag and (others := _entries(client, keys.script_tag)):
+        return False, f"nothing of {keys.tag} is stored; {len(others)} results are of {keys.script_tag}, the script", []
     if not stored:
         return False, f"nothing of {keys.tag} is stored in {client.store!r}", []
     nearest = min((_differences(keys, key, about) for about in stored), key=len)

@@ -24,6 +24,7 @@ __all__ = ["PYTHON", "CallKey", "KeyMaker", "read_description"]
 SCHEMA: Final = "eagerly cache key 1"
 """Changes when keys are made in another way, so that old ones are not found any more."""
 
+MAIN: Final = "__main__"
 PYTHON: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
@@ -51,6 +52,13 @@ class CallKey:
 class KeyMaker:
     """Makes the keys of the calls of one function. Made at its first cached call, as that looks at its code.
 
+    Attributes:
+        func: The user's function.
+        tag: Its name in the store, by which entries are listed.
+        script_tag: What its tag would be if its file were run as a script.
+        version: What ``cache_version`` was given, or None.
+        code: The version of its code, or None where that is not part of the key.
+
     Args:
         func: The user's function.
         module: The name of its module.
@@ -61,7 +69,7 @@ class KeyMaker:
 
     __slots__ = (
         *("_description", "_hash", "_ignore", "_keyed", "_looks_again", "_prefix"),
-        *("code", "func", "tag", "version"),
+        *("code", "func", "script_tag", "tag", "version"),
     )
 
     def __init__(
@@ -74,6 +82,8 @@ class KeyMaker:
     ) -> None:
         self.func = func
         self.tag = f"{_lasting_name(module)}.{qualname}"
+        file = getattr(innermost(func), "__globals__", {}).get("__file__")
+        self.script_tag = f"{MAIN} {os.path.realpath(file)}.{qualname}" if isinstance(file, str) else self.tag
         self._hash = options.hash
         self._ignore = options.ignore
         self.version = options.version
@@ -152,7 +162,7 @@ def _can_be_typed_anew(func: Any) -> bool:
 
 def _lasting_name(module: str | None) -> str:
     """The name of a module; for a script, which is called ``__main__`` like all others, its file."""
-    if module != "__main__":
+    if module != MAIN:
         return module or "?"
     main = sys.modules.get("__main__")
     spec = getattr(main, "__spec__", None)

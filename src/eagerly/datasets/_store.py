@@ -26,8 +26,8 @@ from eagerly.datasets._publication import Publication, current, open_known, read
 from eagerly.datasets._stream import StreamWriter
 from eagerly.datasets._trouble import loading, saving
 from eagerly.datasets._verify import Problem, identify, verify
-from eagerly.datasets.formats import format_for, type_name
-from eagerly.errors import DatasetNotFoundError, OptionTypeError
+from eagerly.datasets.formats import Format, format_for, type_name
+from eagerly.errors import DatasetFormatError, DatasetNotFoundError, OptionTypeError
 
 __all__ = ["DatasetStore"]
 
@@ -190,7 +190,8 @@ class DatasetStore:
         Raises:
             DatasetKeyError: `key` cannot be one, or a link leads out of the store.
             DatasetNotFoundError: There is no such dataset, or no such version.
-            DatasetFormatError: The format is not known or cannot give `return_type`.
+            DatasetFormatError: The format is not known or cannot give `return_type`; or the manifest says that it is
+                one which may run code, where the extension speaks of another.
             DatasetError: The file cannot be read, or is not of this format.
             MissingExtraError: A library that the format needs is not installed.
         """
@@ -199,6 +200,8 @@ class DatasetStore:
             with file:
                 name = format or (save.format if save else None)
                 chosen = format_for(name=name, extension=extension(key), return_type=return_type, loading=True)
+                if chosen.unsafe and format is None:
+                    _refuse_in_disguise(key, chosen)
                 kept: Mapping[str, Any] = {}
                 if save is not None and save.format == chosen.name:
                     kept = save.options
@@ -311,3 +314,17 @@ class DatasetStore:
     def _not_found(self, key: str) -> DatasetNotFoundError:
         near = nearest_key(key, list(islice(self._keys(""), _KNOWN)))
         return DatasetNotFoundError(f"there is no dataset {key!r} in {self.base}{near}", key=key)
+
+
+def _refuse_in_disguise(key: str, chosen: Format) -> None:
+    """A manifest alone does not make a pickle of what its name says is something else: others may have written it."""
+    try:
+        named = format_for(name=None, extension=extension(key), loading=True)
+    except DatasetFormatError:
+        return  # its name says nothing
+    if not named.unsafe:
+        raise DatasetFormatError(
+            f"the manifest of {key!r} says that it is a {chosen.name}, which may run code, and its name that it is "
+            f"{named.name}; write format={chosen.name!r} if you trust everybody who can write there",
+            key=key,
+        )
