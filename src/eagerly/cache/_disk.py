@@ -179,11 +179,11 @@ class DiskStore:
         return CacheStats(self._hits + in_memory, self._misses, self._errors, size, entries)
 
     def entries(self, tag: str | None = None) -> Iterator[StoredEntry]:
-        """The entries, newest first; only those with `tag` if it is given."""
+        """The entries, newest first; only those with `tag` if it is given. Expired ones are there until they make room."""
         rows = self._read(
             "SELECT key, tag, size, store_time, expire_time FROM Cache WHERE (:tag IS NULL OR tag = :tag)"
-            " AND (expire_time IS NULL OR expire_time > :now) ORDER BY store_time DESC, rowid DESC",
-            {"tag": tag, "now": time.time()},
+            " ORDER BY store_time DESC, rowid DESC",
+            {"tag": tag},
         )
         for row in rows:
             key, name, size, stored_at, _ = row
