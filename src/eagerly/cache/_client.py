@@ -83,9 +83,10 @@ class CacheClient:
 
     def recall(self, key: bytes, now: float) -> Any:
         """The value from memory, or MISSING. Never waits."""
-        if self._tier is None:
+        tier = self._tier
+        if tier is None or not (generation := self._generation()):  # without one, nobody knows what is out of date
             return MISSING
-        return self._tier.get(key + self._generation(), now)
+        return tier.get(key + generation, now)
 
     def fetch(self, key: bytes, now: float) -> Any:
         """The value from the store, or MISSING.
@@ -104,7 +105,7 @@ class CacheClient:
             return MISSING
         if found.codec == STREAM:
             raise CorruptEntryError("the entry holds the items of a stream, and this is a value")
-        if tier is not None and len(data) <= tier.max_bytes // 8:
+        if generation and tier is not None and len(data) <= tier.max_bytes // 8:
             tier.put(key + generation, found.value, lambda: bytes(data), found.expires)
         return found.value
 
@@ -167,7 +168,7 @@ class CacheClient:
         self.store.put(key, parts, expires=expires, tag=tag)
         if self._tier is None or value is MISSING or size_of(parts) > self._tier.max_bytes // 8:
             return
-        if self._generation() == generation:  # or something was replaced: perhaps this, by another process
+        if generation and self._generation() == generation:  # or something was replaced: perhaps this, by another process
             self._tier.put(key + generation, value, lambda: b"".join(parts), expires)
 
     def unpack(self, key: bytes, data: Buffer, now: float) -> Any:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import mmap
 import os
 import re
 import secrets
@@ -26,9 +25,10 @@ from collections.abc import Generator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
+from eagerly.cache._generation import SIZE, Generation
 from eagerly.cache._index import NAME, WrongSchema, create
 from eagerly.cache._locks import LockFile, lock_file
-from eagerly.cache._trust import check_directory, check_file, open_directory, open_file
+from eagerly.cache._trust import check_directory, check_file, open_directory
 from eagerly.errors import CacheError
 
 if TYPE_CHECKING or sys.platform != "win32":
@@ -39,14 +39,13 @@ _LOCKS = sys.platform != "win32"
 __all__ = ["Directory"]
 
 _SET_ASIDE = re.compile(re.escape(NAME) + r"\.corrupt-[0-9]+(-wal|-journal)?")
-_GENERATION = 8  # bytes
 
 
 class Directory:
     """The directory of one store.
 
     Attributes:
-        mapped: The generation, in memory that all processes share; None as long as there is none.
+        generation: What changes when an entry is replaced or removed, by any process.
         is_writable: Whether anything can be written here, as far as was seen last.
     """
 
@@ -59,8 +58,7 @@ class Directory:
         self._fd = -1
         self._seen: int | None = None
         self._index: tuple[int, int] | None = None
-        self._generation: tuple[int, int] | None = None
-        self.mapped: mmap.mmap | None = None
+        self.generation = Generation()
         self.is_writable = True
 
     @property
@@ -96,14 +94,14 @@ class Directory:
         try:
             fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         except (FileNotFoundError, NotADirectoryError):
-            self._map_generation()
+            self._look_at_generation()
             return False, before is not None
         self._fd = fd
         status = os.fstat(fd)
         check_directory(self._path, status, signed=self._signed)
         if self._signed and status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             self._modes = stat.S_IMODE(status.st_mode), status.st_mode & 0o666
-        self._map_generation()
+        self._look_at_generation()
         found: dict[str, os.stat_result] = {}
         for name in (NAME, NAME + "-wal", NAME + "-shm", NAME + "-journal"):
             path = os.path.join(self._path, name)
@@ -128,8 +126,9 @@ class Directory:
         self._create_directory()
         with self._maintained():
             path = os.path.join(self._path, "generation")
-            if not os.path.lexists(path):
-                self._write_new(path, secrets.token_bytes(_GENERATION))
+            # A file that is too short is replaced, not filled: others may have it open.
+            if not os.path.lexists(path) or os.lstat(path).st_size < SIZE:
+                self._write_new(path, secrets.token_bytes(SIZE))
             path = os.path.join(self._path, NAME)
             if not os.path.lexists(path):
                 # A log without its database would be taken for that of the new one.
@@ -195,9 +194,8 @@ class Directory:
 
     def change_generation(self) -> None:
         """Tell all processes that entries which they have in memory may be out of date."""
-        mapped = self.mapped
-        if mapped is not None and self.is_writable:
-            mapped[:_GENERATION] = secrets.token_bytes(_GENERATION)
+        if self.is_writable:
+            self.generation.change()
 
     def forget(self) -> None:
         """Look again at the next occasion."""
@@ -209,25 +207,9 @@ class Directory:
     def __del__(self) -> None:
         self.forget()
 
-    def _map_generation(self) -> None:
+    def _look_at_generation(self) -> None:
         path = os.path.join(self._path, "generation")
-        try:
-            status = os.lstat(path)
-            if (status.st_dev, status.st_ino) == self._generation:
-                return
-            self._generation = self.mapped = None
-            writable = _is_writable(self._path)
-            fd, status = open_file(path, os.O_RDWR if writable else os.O_RDONLY, signed=self._signed)
-        except (FileNotFoundError, NotADirectoryError):
-            self._generation = self.mapped = None
-            return
-        try:
-            if status.st_size >= _GENERATION:
-                access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
-                self.mapped = mmap.mmap(fd, _GENERATION, access=access)
-                self._generation = (status.st_dev, status.st_ino)
-        finally:
-            os.close(fd)
+        self.generation.look(path, writable=_is_writable(self._path), signed=self._signed)
 
     def _create_directory(self) -> None:
         if os.path.isdir(self._path):

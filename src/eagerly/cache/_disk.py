@@ -179,7 +179,7 @@ class DiskStore:
         return CacheStats(self._hits + in_memory, self._misses, self._errors, size, entries)
 
     def entries(self, tag: str | None = None) -> Iterator[StoredEntry]:
-        """The entries, newest first; only those with `tag` if it is given. Expired ones are there until they make room."""
+        """The entries, newest first; only those with `tag` if it is given. Expired ones stay until they make room."""
         rows = self._read(
             "SELECT key, tag, size, store_time, expire_time FROM Cache WHERE (:tag IS NULL OR tag = :tag)"
             " ORDER BY store_time DESC, rowid DESC",
@@ -223,9 +223,8 @@ class DiskStore:
         return file is not None and file.is_marked(offset_of(key))
 
     def generation(self) -> bytes:
-        """Eight bytes that are others when an entry was replaced or removed, by any process; at first ``b""``."""
-        mapped = self._directory.mapped
-        return b"" if mapped is None else mapped[:8]
+        """Eight bytes that are others when any process has replaced or removed an entry; ``b""`` if unknown."""
+        return self._directory.generation.read()
 
     def _find(self, key: bytes) -> Buffer | None:
         if not self._directory.is_current() and not self._attach():
@@ -283,7 +282,8 @@ class DiskStore:
         """Run `action` on the index, which is made if need be, and once more if that turns out to be corrupt."""
         while True:
             try:
-                if not self._directory.is_current() and not self._attach():
+                attached = self._directory.is_current() or self._attach()
+                if not attached or not self._directory.generation.is_there:
                     self._directory.create()
                     self._attach()
                 if not self._swept:

@@ -1,4 +1,5 @@
-"""What all stores on other machines have in common: whom they trust, how they fail, and what they show of a URL.
+"""What all stores on other machines have in common: whom they trust, how they fail, what each process has of its own,
+and what they show of a URL.
 
 Nothing here talks to a server.
 """
@@ -7,15 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
 import re
+import secrets
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
-from eagerly.cache._protocol import Buffer
-from eagerly.cache._record import head_of
+from eagerly._numbers import seconds
+from eagerly.cache._leases import Lease, Leases
+from eagerly.cache._protocol import Buffer, StoredEntry
+from eagerly.cache._record import head_of, short
 from eagerly.errors import CacheError, MissingExtraError, OptionTypeError, OptionValueError
 
 __all__ = ["OutsideStore", "demand_package", "masked"]
@@ -27,6 +32,9 @@ PAUSE: Final = 1.0
 class _Outage(NamedTuple):
     until: float
     reason: str
+
+
+_OF_ONE_PROCESS: Final = ("_leases", "_process", "_opened", "_inherited")
 
 
 class OutsideStore:
@@ -42,32 +50,63 @@ class OutsideStore:
 
     blocking = True
     trusted = False
-    _hits: int
-    _misses: int
-    _errors: int
 
-    def __init__(self, place: str, signing_key: bytes | None, safe: bool, namespace: str) -> None:
-        _demand_trust(type(self).__name__, place, signing_key, safe)
+    def __init__(self, place: str, signing_key: bytes | None, safe: bool, namespace: str, lease: float) -> None:
+        kind = type(self).__name__
+        _demand_trust(kind, place, signing_key, safe)
         self.signing_key = signing_key
         self.safe = safe
         self.namespace = namespace
         self._place = masked(place)
         self._secrets = _passwords(place)
-        self._forget_what_happened()
+        self._lease = seconds(f"{kind}(lease=...)", lease, positive=True)
+        self._begin()
 
     def __repr__(self) -> str:
         how = "safe=True" if self.signing_key is None else "signing_key=..."
         return f"{type(self).__name__}({self._place!r}, {how})"
 
     def __getstate__(self) -> dict[str, Any]:
-        """For a worker: how to reach the place and what to sign with, no connection and no count."""
+        """For a worker: how to reach the place and what to sign with, no connection and no lease."""
+        return {name: value for name, value in vars(self).items() if name not in _OF_ONE_PROCESS}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._begin()
+
+    def unmark_waiting(self, mark: Lease, /) -> None:
+        """This process does not wait any more."""
+        mark.release()
+
+    def _begin(self) -> None:
+        """Nothing has happened yet, and nothing is open."""
+        self._hits: int = 0
+        self._misses: int = 0
+        self._errors: int = 0
+        self._outage: _Outage | None = None
+        self._leases = Leases(self._lease)
+        self._process = secrets.token_hex(8)
+        self._opened: tuple[int, Any] | None = None
+        self._inherited: list[Any] = []
+
+    def _connect(self) -> Any:
+        """What talks to the place, anew."""
         raise NotImplementedError
 
-    def _forget_what_happened(self) -> None:
-        self._hits = 0
-        self._misses = 0
-        self._errors = 0
-        self._outage: _Outage | None = None
+    def _connection(self) -> Any:
+        """What talks to the place, for this process: none of them can be used after a fork."""
+        opened, process = self._opened, os.getpid()
+        if opened is not None:
+            if opened[0] == process:
+                return opened[1]
+            self._inherited.append(opened)  # to close it would end connections, or need locks, that the parent has
+        made = self._connect()
+        self._opened = (process, made)
+        return made
+
+    def _owner(self) -> str:
+        """What tells the marks of this process from those of others."""
+        return f"{self._process}-{os.getpid()}"
 
     @contextlib.contextmanager
     def _asking(self, what: str) -> Generator[None]:
@@ -112,6 +151,17 @@ class OutsideStore:
             return None
         self._hits += 1
         return data if head is None else memoryview(data)[head.length :]
+
+    def _listed(self, found: Iterable[tuple[bytes, bytes, int]], tag: str | None) -> Iterator[StoredEntry]:
+        """The entries among `found`, which are keys, beginnings and sizes of what is stored; the newest first."""
+        now = time.time()
+        listed: list[StoredEntry] = []
+        for key, beginning, size in found:
+            head = head_of(beginning)
+            if head is not None and head.end > now and (tag is None or short(tag) == head.tag):
+                listed.append(StoredEntry(key, head.tag, size - head.length, head.stored_at, head.expires))
+        listed.sort(key=lambda entry: entry.stored_at, reverse=True)
+        return iter(listed)
 
 
 def masked(url: str) -> str:

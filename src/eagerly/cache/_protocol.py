@@ -112,7 +112,7 @@ class ListsEntries(Protocol):
     """A store that can tell what it holds."""
 
     def entries(self, tag: str | None = None) -> Iterator[StoredEntry]:
-        """The entries, newest first; only those with `tag` if it is given. Those that have expired may be among them."""
+        """The entries, newest first; only those with `tag` if it is given. Expired ones may be among them."""
         ...
 
 

@@ -18,11 +18,11 @@ from importlib import import_module
 from typing import Any, Final
 
 from eagerly._numbers import seconds
-from eagerly.cache._leases import Lease, Leases
+from eagerly.cache._leases import Lease
 from eagerly.cache._outside import OutsideStore, demand_package, masked
 from eagerly.cache._payload import size_of
 from eagerly.cache._protocol import Buffer, CacheStats, StoredEntry
-from eagerly.cache._record import PREVIEW, head_of, make_head, short
+from eagerly.cache._record import PREVIEW, make_head
 from eagerly.errors import CacheError, OptionTypeError, OptionValueError
 
 __all__ = ["RedisStore"]
@@ -91,30 +91,11 @@ class RedisStore(OutsideStore):
             )
         if not prefix:
             raise OptionValueError("RedisStore(prefix=...) must not be empty: clear() would not know its own keys")
-        super().__init__(url, signing_key, safe, f"redis:{prefix}")
+        super().__init__(url, signing_key, safe, f"redis:{prefix}", lease)
         demand_package("redis", "pip install 'eagerly[redis]'", "RedisStore")
         self._url = url
         self.prefix = prefix
         self._timeout = seconds("RedisStore(timeout=...)", timeout, positive=True)
-        self._lease = seconds("RedisStore(lease=...)", lease, positive=True)
-        self._set_up()
-
-    def _set_up(self) -> None:
-        self._forget_what_happened()
-        self._leases = Leases(self._lease)
-        self._process = secrets.token_hex(8)
-        self._opened: tuple[int, Any] | None = None
-        self._inherited: list[Any] = []
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = vars(self).copy()
-        for name in ("_leases", "_process", "_opened", "_inherited"):
-            del state[name]
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._set_up()
 
     def get(self, key: bytes, /) -> Buffer | None:
         """The bytes stored under `key`, or None if there are none or they have expired."""
@@ -179,8 +160,7 @@ class RedisStore(OutsideStore):
     def entries(self, tag: str | None = None) -> Iterator[StoredEntry]:
         """The entries, newest first; only those with `tag` if it is given. Looks at every key of the database, a batch
         at a time."""
-        found: list[StoredEntry] = []
-        now = time.time()
+        found: list[tuple[bytes, bytes, int]] = []
         with self._asking("list"):
             for names in self._batches():
                 with self._client().pipeline(transaction=False) as pipeline:
@@ -189,13 +169,9 @@ class RedisStore(OutsideStore):
                         pipeline.strlen(name)
                     answers = pipeline.execute(raise_on_error=False)
                 for name, beginning, size in zip(names, answers[::2], answers[1::2], strict=True):
-                    head = head_of(beginning) if isinstance(beginning, bytes) else None
-                    if head is None or head.end <= now or (tag is not None and short(tag) != head.tag):
-                        continue
-                    key = bytes.fromhex(name.rpartition(b":")[2].decode())
-                    found.append(StoredEntry(key, head.tag, size - head.length, head.stored_at, head.expires))
-        found.sort(key=lambda entry: entry.stored_at, reverse=True)
-        return iter(found)
+                    if isinstance(beginning, bytes):
+                        found.append((bytes.fromhex(name.rpartition(b":")[2].decode()), beginning, size))
+        return self._listed(found, tag)
 
     def try_lock(self, key: bytes, /) -> Lease | None:
         """Lock `key` against other processes; None if another one has it. Never waits for it."""
@@ -222,10 +198,6 @@ class RedisStore(OutsideStore):
         note()
         return self._leases.hold(note, forget)
 
-    def unmark_waiting(self, mark: Lease, /) -> None:
-        """This process does not wait any more."""
-        mark.release()
-
     def is_waited_for(self, key: bytes, /) -> bool:
         """Whether another process has marked that it waits for `key`."""
         mine = f"{self._owner()}:".encode()
@@ -237,9 +209,6 @@ class RedisStore(OutsideStore):
 
     def _name(self, key: bytes, sort: str = "v1") -> bytes:
         return f"{self.prefix}:{sort}:{key.hex()}".encode()
-
-    def _owner(self) -> str:
-        return f"{self._process}-{os.getpid()}"
 
     def _milliseconds(self) -> int:
         return math.ceil(self._lease * 1000)
@@ -256,22 +225,18 @@ class RedisStore(OutsideStore):
 
     def _client(self) -> Any:
         """The client of this process. It opens connections as it needs them, and again after they have broken."""
-        opened, process = self._opened, os.getpid()
-        if opened is not None:
-            if opened[0] == process:
-                return opened[1]
-            self._inherited.append(opened)  # to close it would need locks that nobody here will release
+        return self._connection()
+
+    def _connect(self) -> Any:
         redis: Any = import_module("redis")  # untyped: its own types and the stubs that exist contradict each other
         again = redis.retry.Retry(redis.backoff.NoBackoff(), 1, (redis.ConnectionError,))
-        client = redis.Redis.from_url(
+        return redis.Redis.from_url(
             self._url,
             socket_timeout=self._timeout,
             socket_connect_timeout=self._timeout,
             retry=again,  # once, for a connection that the server has dropped
             protocol=2,
         )
-        self._opened = (process, client)
-        return client
 
     def _is_outage(self, error: Exception) -> bool:
         redis: Any = import_module("redis")

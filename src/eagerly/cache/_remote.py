@@ -7,19 +7,17 @@ the lock of a key, and ``v1-waits/abcd.../...`` are marks of those that wait for
 from __future__ import annotations
 
 import itertools
-import os
 import re
 import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from eagerly._numbers import seconds
-from eagerly.cache._leases import Lease, Leases
+from eagerly.cache._leases import Lease
 from eagerly.cache._objects import Objects, open_root
 from eagerly.cache._outside import OutsideStore
 from eagerly.cache._protocol import Buffer, CacheStats, StoredEntry
-from eagerly.cache._record import PREVIEW, head_of, make_head, short
+from eagerly.cache._record import PREVIEW, make_head
 
 __all__ = ["RemoteStore"]
 
@@ -78,26 +76,7 @@ class RemoteStore(OutsideStore):
         lease: float = 10.0,
     ) -> None:
         self._root = open_root(url, root, storage_options or {})
-        super().__init__(self._root.place, signing_key, safe, namespace or f"remote:{self._root.place}")
-        self._lease = seconds("RemoteStore(lease=...)", lease, positive=True)
-        self._set_up()
-
-    def _set_up(self) -> None:
-        self._forget_what_happened()
-        self._leases = Leases(self._lease)
-        self._process = secrets.token_hex(8)
-        self._opened: tuple[int, Objects] | None = None
-        self._inherited: list[Any] = []
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = vars(self).copy()
-        for name in ("_leases", "_process", "_opened", "_inherited"):
-            del state[name]
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._set_up()
+        super().__init__(self._root.place, signing_key, safe, namespace or f"remote:{self._root.place}", lease)
 
     def get(self, key: bytes, /) -> Buffer | None:
         """The bytes stored under `key`, or None if there are none or they have expired."""
@@ -140,20 +119,12 @@ class RemoteStore(OutsideStore):
 
     def entries(self, tag: str | None = None) -> Iterator[StoredEntry]:
         """The entries, newest first; only those with `tag` if it is given. Reads the beginning of every object."""
-        listed: list[StoredEntry] = []
-        now = time.time()
         with self._asking("list"):
             objects = self._objects()
             found = list(self._found(objects))
             beginnings = objects.read_beginnings([f"v1/{name}" for name, _ in found], PREVIEW)
-            for (name, size), beginning in zip(found, beginnings, strict=True):
-                head = head_of(beginning)
-                if head is None or head.end <= now or (tag is not None and short(tag) != head.tag):
-                    continue
-                key = bytes.fromhex(name.rpartition("/")[2])
-                listed.append(StoredEntry(key, head.tag, size - head.length, head.stored_at, head.expires))
-        listed.sort(key=lambda entry: entry.stored_at, reverse=True)
-        return iter(listed)
+        keys = [bytes.fromhex(name.rpartition("/")[2]) for name, _ in found]
+        return self._listed(zip(keys, beginnings, [size for _, size in found], strict=True), tag)
 
     def try_lock(self, key: bytes, /) -> Lease | None:
         """Lock `key` against other processes; None if another one has it. Never waits for it."""
@@ -197,10 +168,6 @@ class RemoteStore(OutsideStore):
         note()
         return self._leases.hold(note, forget)
 
-    def unmark_waiting(self, mark: Lease, /) -> None:
-        """This process does not wait any more."""
-        mark.release()
-
     def is_waited_for(self, key: bytes, /) -> bool:
         """Whether another process has marked that it waits for `key`."""
         with self._asking("ask"):
@@ -216,19 +183,12 @@ class RemoteStore(OutsideStore):
             if _ENTRY.fullmatch(found.name):
                 yield found.name, found.size
 
-    def _owner(self) -> str:
-        return f"{self._process}-{os.getpid()}"
-
     def _objects(self) -> Objects:
-        """The file system of this process: what fsspec opens cannot be used after a fork."""
-        opened, process = self._opened, os.getpid()
-        if opened is not None:
-            if opened[0] == process:
-                return opened[1]
-            self._inherited.append(opened)  # it would try to close connections that belong to the parent
-        objects = self._root.open()
-        self._opened = (process, objects)
+        objects: Objects = self._connection()
         return objects
+
+    def _connect(self) -> Objects:
+        return self._root.open()
 
     def _is_outage(self, error: Exception) -> bool:
         return not self._root.local and any(_UNREACHABLE.search(cls.__name__) for cls in type(error).__mro__)
