@@ -168,7 +168,7 @@ class CacheClient:
         self.store.put(key, parts, expires=expires, tag=tag)
         if self._tier is None or value is MISSING or size_of(parts) > self._tier.max_bytes // 8:
             return
-        if generation and self._generation() == generation:  # or something was replaced: perhaps this, by another process
+        if generation and self._generation() == generation:  # or something was replaced, perhaps this
             self._tier.put(key + generation, value, lambda: b"".join(parts), expires)
 
     def unpack(self, key: bytes, data: Buffer, now: float) -> Any:
