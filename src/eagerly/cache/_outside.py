@@ -28,13 +28,12 @@ __all__ = ["OutsideStore", "demand_package", "masked"]
 PAUSE: Final = 1.0
 """Seconds for which a server that did not answer is not asked again, so that it does not cost its timeout each time."""
 
+_OF_ONE_PROCESS: Final = ("_leases", "_process", "_opened", "_inherited")
+
 
 class _Outage(NamedTuple):
     until: float
     reason: str
-
-
-_OF_ONE_PROCESS: Final = ("_leases", "_process", "_opened", "_inherited")
 
 
 class OutsideStore:
