@@ -135,7 +135,9 @@ def test_a_line_for_each_retry_and_each_end(kind: Kind) -> None:
     ]
 
 
-square = task(lambda x: x * x, name="square", cache=True, cache_version="1")
+@task(cache=True, cache_version="1")
+def square(x: int) -> int:
+    return x * x
 
 
 @task

@@ -530,7 +530,10 @@ def test_a_hit_is_a_call_that_took_no_time(kind: Kind) -> None:
 
 
 def test_hits_are_forgotten_like_other_calls_and_counted() -> None:
-    square = task(lambda x: x * x, name="square", cache=True, cache_version="1")
+    @task(cache=True, cache_version="1")
+    def square(x: int) -> int:
+        return x * x
+
     tree = CallTree(max_calls=5)
 
     @task
@@ -606,7 +609,7 @@ def test_a_saved_dataset_is_a_note(kind: Kind, tmp_path: Path) -> None:
 
 def test_a_dataset_that_is_saved_at_a_hit_is_a_note_of_it(tmp_path: Path) -> None:
     tree = CallTree()
-    double = task(lambda x: 2 * x, name="double", cache=True, cache_version="1", dataset="double.json")
+    double = task(lambda x: 2 * x, name="double", cache=True, dataset="double.json")
     store = MemoryStore()
     with session(cache_store=store, dataset_store=tmp_path / "one"):
         double(21)

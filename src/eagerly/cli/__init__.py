@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from eagerly import __version__
-from eagerly.cli._cache import add_cache_commands, run_cache_command
+from eagerly.cli._cache import add_cache_commands, own_words, run_cache_command
 from eagerly.cli._catalog import catalog, description
 from eagerly.cli._config import settings_table
 from eagerly.cli._datasets import add_dataset_commands, run_dataset_command
@@ -122,9 +122,10 @@ def _parser() -> CommandParser:
 def _obey(words: list[str]) -> int:
     # What follows the target of `run` and `cache explain` is for the function, options that look like ours included.
     own = len(words)
-    for command in (["run"], ["cache", "explain"]):
-        if words[: len(command)] == command:
-            own = len(command) + 1
+    if words[:1] == ["run"]:
+        own = 2
+    elif words[:2] == ["cache", "explain"]:
+        own = 2 + own_words(words[2:])
     of_target = words[own:]
     options = _parser().parse_args(words[:own])
     match options.command:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import shutil
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NoReturn
 
 from eagerly import Task, Workflow
@@ -23,7 +23,11 @@ __all__ = ["parameter_parser", "read_arguments"]
 
 
 def read_arguments(
-    workflow: Workflow[..., Any] | Task[..., Any], target: str, words: Sequence[str], command: str = "run"
+    workflow: Workflow[..., Any] | Task[..., Any],
+    target: str,
+    words: Sequence[str],
+    command: str = "run",
+    unneeded: Collection[str] = (),
 ) -> inspect.BoundArguments:
     """What to call `workflow` with.
 
@@ -32,11 +36,12 @@ def read_arguments(
         target: How the user named it.
         words: What the user wrote after that.
         command: What stood before that.
+        unneeded: Parameters whose values do not matter; they are None, unless given.
 
     Raises:
         CommandEnd: The help was asked for and shown, or something is wrong and was told.
     """
-    return _Reader(workflow, target, command).read(words)
+    return _Reader(workflow, target, command, unneeded).read(words)
 
 
 def parameter_parser(
@@ -70,9 +75,14 @@ def parameter_parser(
 class _Reader:
     """Reads words into the arguments of one workflow."""
 
-    def __init__(self, workflow: Workflow[..., Any] | Task[..., Any], target: str, command: str) -> None:
+    def __init__(
+        self, workflow: Workflow[..., Any] | Task[..., Any], target: str, command: str, unneeded: Collection[str]
+    ) -> None:
         self._signature = workflow.signature
         self._parameters = parameters_of(workflow)
+        for each in self._parameters:
+            if each.name in unneeded and each.required:
+                each.default = None
         self._parser = parameter_parser(workflow, target, self._parameters, command)
         self._options: dict[str, tuple[Parameter, str]] = {}
         self._by_place = [each for each in self._parameters if each.by_place]

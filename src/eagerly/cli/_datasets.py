@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import eagerly
-from eagerly._cache_options import absolute
 from eagerly._settings import resolve_settings
 from eagerly.cli._parser import CommandParser
-from eagerly.cli._table import format_size, format_time, write_json, write_rows
-from eagerly.errors import DatasetError
+from eagerly.cli._stores import add_action, place_of, reading, say, warnings_as_lines
+from eagerly.cli._table import format_size, format_time, write_json, write_lines, write_rows
+from eagerly.errors import DatasetError, DatasetKeyError
 
 if TYPE_CHECKING:
     from eagerly.datasets import Dataset
@@ -22,15 +21,10 @@ __all__ = ["add_dataset_commands", "run_dataset_command"]
 
 def add_dataset_commands(parser: CommandParser) -> None:
     """Add ``list``, ``show``, ``history`` and ``verify``."""
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, title="actions")
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, title="actions", prog=parser.prog)
 
     def action(name: str, summary: str, usage: str) -> CommandParser:
-        made: CommandParser = actions.add_parser(
-            name,
-            help=summary,
-            description=f"{summary[0].upper()}{summary[1:]}.",
-            usage=f"eagerly datasets {name} {usage}",
-        )
+        made = add_action(actions, name, summary, usage)
         made.add_argument("--store", metavar="PLACE", help="path or URL of the store; by default what the settings say")
         made.add_argument("--json", action="store_true", help="print JSON")
         return made
@@ -50,36 +44,43 @@ def run_dataset_command(options: argparse.Namespace) -> int:
     """Do what was asked for.
 
     Returns:
-        The exit code; 1 if ``verify`` has found a problem, or there is no such dataset.
+        The exit code; 1 if ``verify`` has found a problem, there is no such dataset, or the store cannot be used.
     """
-    place = resolve_settings()[0].dataset_store if options.store is None else options.store
-    store = eagerly.DatasetStore(absolute(place))
     try:
-        match options.action:
-            case "list":
-                _list(store.list(options.prefix), as_json=options.json)
-            case "show":
-                _show(store, options.key, as_json=options.json)
-            case "history":
-                _history(store, options.key, as_json=options.json)
-            case _:
-                return _verify(store, options.key, as_json=options.json)
+        with warnings_as_lines():
+            store = eagerly.DatasetStore(place_of(options, resolve_settings()[0].dataset_store))
+            match options.action:
+                case "list":
+                    _list(store, options.prefix, as_json=options.json)
+                case "show":
+                    _show(store, options.key, as_json=options.json)
+                case "history":
+                    _history(store, options.key, as_json=options.json)
+                case _:
+                    return _verify(store, options.key, as_json=options.json)
+    except DatasetKeyError:
+        raise  # the command cannot work as it was written
     except DatasetError as error:
-        sys.stderr.write(f"eagerly: error: {error}\n")
+        say(f"error: {error}")
         return 1
     return 0
 
 
-def _list(found: list[Dataset], *, as_json: bool) -> None:
+def _list(store: eagerly.DatasetStore, prefix: str, *, as_json: bool) -> None:
+    with reading(store, DatasetError):
+        found: list[Dataset] = store.list(prefix)
     if as_json:
         write_json([dataclasses.asdict(each) for each in found])
-        return
-    rows = [(format_time(each.saved_at), format_size(each.size), each.format, each.key) for each in found]
-    write_rows(rows, ("saved", "size", "format", "key"))
+    else:
+        rows = [(format_time(each.saved_at), format_size(each.size), each.format, each.key) for each in found]
+        write_rows(rows, ("saved", "size", "format", "key"))
+    if not found:
+        say(f"no key in {store.base} begins with {prefix!r}" if prefix else f"nothing has been saved in {store.base}")
 
 
 def _show(store: eagerly.DatasetStore, key: str, *, as_json: bool) -> None:
-    lineage = store.lineage(key)
+    with reading(store, DatasetError):
+        lineage = store.lineage(key)
     dataset = lineage.dataset
     assert dataset is not None
     about: dict[str, Any] = dataclasses.asdict(dataset)
@@ -91,39 +92,41 @@ def _show(store: eagerly.DatasetStore, key: str, *, as_json: bool) -> None:
     origin = about.pop("provenance")
     origin.pop("sources", None)
     rows = [(name, _one_line(value)) for name, value in {**about, **origin}.items()]
-    write_rows(rows)
+    write_rows([row for row in rows if row[1]])
     if lineage.sources:
-        sys.stdout.write(f"\nmade of\n{_indented(str(lineage))}\n")
+        lines = [line for source in lineage.sources for line in str(source).splitlines()]
+        write_lines("", "made of", *(f"  {line}" for line in lines))
 
 
 def _history(store: eagerly.DatasetStore, key: str, *, as_json: bool) -> None:
-    saves = store.history(key)
+    with reading(store, DatasetError):
+        saves = store.history(key)
+        if not saves:
+            store.lineage(key)  # raises, and names the nearest key
     if as_json:
         write_json([dataclasses.asdict(each) for each in saves])
         return
     rows = [(each.version, format_time(each.saved_at), format_size(each.size), each.sha256[:12]) for each in saves]
     write_rows(rows, ("version", "saved", "size", "sha256"))
-    if not saves:
-        store.lineage(key)  # raises, and names the nearest key
 
 
 def _verify(store: eagerly.DatasetStore, key: str | None, *, as_json: bool) -> int:
-    problems = store.verify(key)
+    with reading(store, DatasetError):
+        problems = store.verify(key)
+        count = 1 if key is not None else len(store.list())
     if as_json:
         write_json([problem._asdict() for problem in problems])
     else:
-        write_rows([(problem.kind, problem.key, problem.version, problem.detail) for problem in problems])
-        if not problems:
-            sys.stderr.write("eagerly: everything is as it was saved\n")
+        kept = any(problem.version for problem in problems)
+        rows = [(each.kind, each.key, *([each.version] if kept else []), each.detail) for each in problems]
+        write_rows(rows, ("problem", "key", *(["version"] if kept else []), "what"))
+    if not problems:
+        all_is_well = f"{count:,} {'dataset is' if count == 1 else 'datasets are'} as saved"
+        say(all_is_well if count else f"nothing has been saved in {store.base}")
     return 1 if problems else 0
 
 
 def _one_line(value: Any) -> str:
     if not isinstance(value, dict):
         return str(value)
-    parts: dict[str, Any] = value  # pyright: ignore[reportUnknownVariableType]  # JSON
-    return ", ".join(f"{name}={each!r}" for name, each in parts.items())
-
-
-def _indented(text: str) -> str:
-    return "\n".join(f"  {line}" for line in text.splitlines())
+    return ", ".join(f"{name}={each!r}" for name, each in cast("dict[str, Any]", value).items())

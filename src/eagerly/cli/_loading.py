@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import re
 import sys
 from collections.abc import Iterable
@@ -16,7 +17,7 @@ from eagerly._options import nearest
 from eagerly.cli._traceback import ModuleFailedError
 from eagerly.errors import WorkflowNotFoundError
 
-__all__ = ["find_workflow", "load_module", "split_target", "workflows_in"]
+__all__ = ["find_task", "find_workflow", "load_module", "split_target", "workflows_in"]
 
 _FILE: Final = re.compile(r"(.*?\.py)(?::(.*))?", re.DOTALL)
 _OTHER: Final = re.compile(r"((?:[A-Za-z]:(?=[\\/]))?[^:]*)(?::(.*))?", re.DOTALL)  # perhaps with a Windows drive
@@ -50,7 +51,7 @@ def find_workflow(target: str) -> Workflow[..., Any]:
 
 
 def find_task(target: str) -> Task[..., Any]:
-    """The task that `target` means, as in ``shop/orders.py:fetch`` or ``shop.orders:Order.total``.
+    """The task that `target` means, as in ``shop/orders.py:fetch`` or ``shop.orders:basket.total``.
 
     Raises:
         WorkflowNotFoundError: There is no such module, no such name in it, or something else has that name.
@@ -58,14 +59,50 @@ def find_task(target: str) -> Task[..., Any]:
     """
     where, name = split_target(target)
     module = load_module(where)
-    tasks = [attribute for attribute, value in vars(module).items() if isinstance(value, Task)]
-    found: Any = module
-    for part in name.split("."):
-        found = getattr(found, part, None)
-    if isinstance(found, Task):
-        return cast("Task[..., Any]", found)
-    what = f"there is no task {name!r} in {where}" if found is None else f"{name!r} of {where} is no task"
-    raise WorkflowNotFoundError(f"{what} ({_there_are(tasks)}){_did_you_mean(name, tasks)}")
+    tasks = _tasks_in(module)
+    if not name:
+        if len(tasks) != 1:
+            several = f"several tasks; say which, as in {where}:{tasks[0]}" if tasks else "no tasks"
+            raise WorkflowNotFoundError(f"{where} has {several} ({_there_are(tasks)})")
+        name = tasks[0]
+    *path, part = name.split(".")
+    owner: Any = module
+    for each in path:
+        owner = getattr(owner, each, None)
+    found: Any = getattr(owner, part, None)
+    if not isinstance(found, Task):
+        what = f"there is no task {name!r} in {where}" if found is None else f"{name!r} of {where} is {_no_task(found)}"
+        raise WorkflowNotFoundError(f"{what} ({_there_are(tasks)}){_did_you_mean(name, tasks)}")
+    task = cast("Task[..., Any]", found)
+    if isinstance(owner, type) and task is inspect.getattr_static(owner, part) and task.__get__(object()) is not task:
+        raise WorkflowNotFoundError(
+            f"{name!r} of {where} is a method, and no {owner.__name__} can be written on a command line; name one that "
+            f"the module has, as in {where}:an_object.{part}, or do this in Python: an_object.{part}.explain(...)"
+        )
+    return task
+
+
+def _tasks_in(module: ModuleType) -> list[str]:
+    """The names of the tasks of `module`, also those in its classes."""
+    found: list[str] = []
+    waiting: list[tuple[str, dict[str, Any]]] = [("", vars(module))]
+    while waiting:
+        before, attributes = waiting.pop(0)
+        for attribute, value in attributes.items():
+            name = f"{before}{attribute}"
+            if isinstance(getattr(value, "__func__", value), Task):
+                found.append(name)
+            elif isinstance(value, type) and (value.__module__, value.__qualname__) == (module.__name__, name):
+                waiting.append((f"{name}.", cast("dict[str, Any]", vars(value))))
+    return found
+
+
+def _no_task(value: object) -> str:
+    if isinstance(value, Workflow):
+        return "a workflow, not a task"
+    if isinstance(value, FunctionType):
+        return "a plain function, not a task; write @task(cache=True) above it"
+    return f"{'a class' if isinstance(value, type) else f'{value!r:.60}'}, not a task"
 
 
 def workflows_in(module: ModuleType) -> dict[str, Workflow[..., Any]]:

@@ -1,4 +1,4 @@
-"""Rows of text: columns for people, JSON for programs."""
+"""Rows of text: columns for people, JSON for programs. What a store says is shown, but cannot steer a terminal."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import datetime
 import json
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 _NUMBER: Final = re.compile(r"[\d,.]+( [kMGT]?B)?$")
 
-__all__ = ["format_size", "format_time", "write_json", "write_rows"]
+__all__ = ["format_size", "format_time", "format_wait", "write_json", "write_lines", "write_rows"]
 
 
 def write_rows(rows: Iterable[Sequence[str]], heads: Sequence[str] = ()) -> None:
     """Print `rows` in columns; those that look like numbers are set to the right."""
-    body = [tuple(map(str, row)) for row in rows]
+    body = [tuple(map(_printable, row)) for row in rows]
     table = [tuple(heads), *body] if heads and body else body
     if not table:
         return
@@ -27,12 +27,22 @@ def write_rows(rows: Iterable[Sequence[str]], heads: Sequence[str] = ()) -> None
             cell.rjust(width) if right else cell.ljust(width)
             for cell, width, right in zip(row, widths, numeric, strict=True)
         ]
-        sys.stdout.write("  ".join(cells).rstrip() + "\n")
+        write_lines("  ".join(cells).rstrip())
+
+
+def write_lines(*lines: str) -> None:
+    """Print `lines`. What standard output cannot encode is escaped."""
+    text = "".join(f"{_printable(line)}\n" for line in lines)
+    try:
+        sys.stdout.write(text)
+    except UnicodeEncodeError:
+        encoding = sys.stdout.encoding
+        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
 def write_json(value: Any) -> None:
-    """Print `value` as JSON; times in ISO 8601."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=_plain) + "\n")
+    """Print `value` as JSON in ASCII; times in ISO 8601."""
+    sys.stdout.write(json.dumps(value, indent=2, default=_plain) + "\n")
 
 
 def format_size(count: int) -> str:
@@ -54,9 +64,24 @@ def format_time(moment: float | datetime.datetime | None) -> str:
     return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
+def format_wait(seconds: float) -> str:
+    """How long it is until something happens: ``in 59 min``; nothing if it has happened."""
+    if seconds <= 0:
+        return ""
+    for unit, length in (("s", 1), ("min", 60), ("h", 3600), ("d", 86400)):
+        following = {"s": 60, "min": 3600, "h": 86400}.get(unit)
+        if following is None or seconds < following:
+            return f"in {max(seconds // length, 1):.0f} {unit}"
+    raise AssertionError("the last unit takes everything")
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else "".join(char if char.isprintable() else "\ufffd" for char in text)
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime.datetime):
         return value.isoformat()
-    if isinstance(value, bytes):
-        return value.hex()
+    if isinstance(value, Mapping):
+        return dict(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]  # of whatever
     return str(value)
