@@ -19,6 +19,7 @@ __all__ = [
     "OF_THE_CACHE",
     "BrokenStore",
     "DictStore",
+    "appending",
     "dataset_of",
     "everything_is_stored",
     "save_and_load",
@@ -80,6 +81,15 @@ class BrokenStore(DictStore):
     def __init__(self, *, blocking: bool = False) -> None:
         gone = OSError("the disk has gone")
         super().__init__(blocking=blocking, get=gone, put=gone, delete=gone)
+
+
+def appending(runs: list[Any], what: object) -> Callable[[], None]:
+    """A function that notes each of its runs, for a task whose key is not to depend on them."""
+
+    def append() -> None:
+        runs.append(what)
+
+    return append
 
 
 def stores_in(folder: Path) -> dict[str, Any]:

@@ -200,6 +200,11 @@ MISTAKES = [
         OptionTypeError,
         "task(cache_hash=...) takes a function of (func, inputs) that returns a str, not 3",
     ),
+    (
+        'task(lambda: 3, cache=True, cache_version="1")',
+        OptionValueError,
+        "its results could not be told from those of other lambdas; give it a name with def, or leave cache_version out",
+    ),
     ("task(fetch, cache=True, cache_version=3)", OptionTypeError, "takes a string, not 3; write cache_version='3'"),
     (
         'task(fetch, cache=True, cache_ignore="city")',

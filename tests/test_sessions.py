@@ -34,7 +34,7 @@ from eagerly.datasets import DatasetStore
 from eagerly.errors import EagerlyError, OptionTypeError, SessionError, TaskError
 from eagerly.testing import RecordingHooks, instant_clock
 from kinds import all_kinds
-from stored_calls import DictStore
+from stored_calls import DictStore, appending
 
 
 @task
@@ -280,7 +280,7 @@ class TestStores:
 
     def test_none_switches_off_and_that_is_inherited(self, tmp_path):
         runs = []
-        made = task(lambda: runs.append(1), name="made", cache=True, cache_version="1", dataset="made.json")
+        made = task(appending(runs, 1), name="made", cache=True, cache_version="1", dataset="made.json")
         with session(cache_store=DictStore(), dataset_store=tmp_path), session(cache_store=None, dataset_store=None):
             with session() as inner:
                 assert inner.cache_store is None
@@ -298,7 +298,7 @@ class TestStores:
 
     def test_a_store_of_the_tasks_own_is_used_all_the_same(self):
         store, runs = DictStore(), []
-        made = task(lambda: runs.append(1), name="made", cache=store, cache_version="1")
+        made = task(appending(runs, 1), name="made", cache=store, cache_version="1")
         with session(cache_store=None):
             made()
             made()
@@ -310,7 +310,7 @@ class TestStores:
     def test_outside_a_session_only_a_store_of_the_tasks_own_is_used(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         runs = []
-        plain = task(lambda: runs.append("plain"), name="plain", cache=True, cache_version="1", dataset="plain.json")
+        plain = task(appending(runs, "plain"), name="plain", cache=True, cache_version="1", dataset="plain.json")
         owning = plain.options(name="owning", cache=DictStore(), dataset=None)
         for made in (plain, owning):
             made()
@@ -387,7 +387,7 @@ class TestStores:
     def test_a_clock_says_what_time_it_is_for_the_cache(self):
         now = [1000.0]
         runs = []
-        made = task(lambda: runs.append(1), name="made", cache=True, cache_version="1", cache_ttl=60)
+        made = task(appending(runs, 1), name="made", cache=True, cache_version="1", cache_ttl=60)
         with session(cache_store=DictStore(), clock=Clock(time=lambda: now[0])):
             made()
             now[0] += 59.9

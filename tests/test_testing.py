@@ -20,7 +20,7 @@ from eagerly import Clock, Retry, current_session, current_task, session, task
 from eagerly.hooks import EagerlySpec
 from eagerly.testing import InstantClock, RecordingHooks, instant_clock
 from kinds import KINDS
-from stored_calls import DATASET_HOOKS, everything_is_stored, save_and_load, stores_in
+from stored_calls import DATASET_HOOKS, appending, everything_is_stored, save_and_load, stores_in
 
 SOURCES = str(Path(eagerly_pytest.__file__).parent)
 HOOKS = [name for name in vars(EagerlySpec) if not name.startswith("_")]
@@ -363,7 +363,7 @@ class TestInstantClock:
 
     def test_cached_results_expire_on_it(self, eagerly_session, eagerly_clock):
         runs = []
-        made = task(lambda: runs.append(1), name="made", cache=True, cache_version="1", cache_ttl=60)
+        made = task(appending(runs, 1), name="made", cache=True, cache_version="1", cache_ttl=60)
         with session(cache_store="memory://"):
             made()
             eagerly_clock.advance(59)
