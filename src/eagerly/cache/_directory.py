@@ -59,6 +59,7 @@ class Directory:
         self._seen: int | None = None
         self._index: tuple[int, int] | None = None
         self.generation = Generation()
+        self._locks: LockFile | None = None  # while the directory is current
         self.is_writable = True
 
     @property
@@ -176,13 +177,17 @@ class Directory:
         Raises:
             UntrustedEntryError: Somebody else can write here.
         """
-        if not self.is_current():
+        if self.is_current():
+            if self._locks is not None:
+                return self._locks
+        else:
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 check_directory(self._path, os.stat(self._path), signed=self._signed)
         path = os.path.join(self._path, "locks")
         for _ in range(2):
             try:
-                return lock_file(path, self._modes[1], signed=self._signed)
+                self._locks = lock_file(path, self._modes[1], signed=self._signed)
+                return self._locks
             except FileNotFoundError:
                 try:
                     self._create_directory()
@@ -200,7 +205,7 @@ class Directory:
     def forget(self) -> None:
         """Look again at the next occasion."""
         with self._lock:
-            fd, self._fd, self._seen = self._fd, -1, None
+            fd, self._fd, self._seen, self._locks = self._fd, -1, None, None
             if fd >= 0:
                 os.close(fd)
 

@@ -121,8 +121,11 @@ class KeyMaker:
 
     def describe(self, key: CallKey) -> bytes:
         """What is stored with a result to tell later why it was not found again: digests, never values."""
-        arguments = {name: sha256(encoded).hexdigest()[:16] for name, encoded in key.arguments}
-        return f'{self._description},"key":{json.dumps(key.text)},"arguments":{json.dumps(arguments)}}}'.encode()
+        # Written by hand, as json.dumps would take longer than the digests: names of parameters need no escapes, but may
+        # not be ASCII, and only a text of the user's own could need some.
+        text = f'"{key.text}"' if self._hash is None else json.dumps(key.text)
+        arguments = ",".join([f'"{name}":"{sha256(encoded).hexdigest()[:16]}"' for name, encoded in key.arguments])
+        return f'{self._description},"key":{text},"arguments":{{{arguments}}}}}'.encode()
 
     def _hashed(self, inputs: dict[str, Any]) -> CallKey:
         assert self._hash is not None
