@@ -19,7 +19,7 @@ from eagerly.cache._outside import demand_package, masked
 from eagerly.cache._protocol import Buffer
 from eagerly.errors import OptionTypeError, OptionValueError
 
-__all__ = ["Found", "Objects", "Root", "open_root"]
+__all__ = ["TEMPORARY", "Listed", "Objects", "Root", "open_root"]
 
 _WHOLE: Final = frozenset({"memory", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"})
 """Protocols whose objects appear when they are complete, so that no temporary name is needed."""
@@ -32,10 +32,12 @@ _S3_TIMEOUTS: Final = {"connect_timeout": 3, "read_timeout": 15, "retries": {"ma
 """S3's own would have a task wait for minutes before it takes a miss."""
 
 _INSTALL: Final = "pip install 'eagerly[fsspec]'"
-_TEMPORARY: Final = ".eagerly-tmp"
+
+TEMPORARY: Final = ".eagerly-tmp"
+"""How the names of objects end that are being written."""
 
 
-class Found(NamedTuple):
+class Listed(NamedTuple):
     """An object that was listed.
 
     Attributes:
@@ -162,7 +164,7 @@ class Objects:
             self._fs.pipe_file(target, b"".join(parts))
             return
         directory, _, name = target.rpartition("/")
-        temporary = f"{directory}/.{name}-{secrets.token_hex(8)}{_TEMPORARY}"
+        temporary = f"{directory}/.{name}-{secrets.token_hex(8)}{TEMPORARY}"
         try:
             self._in_directory(directory, lambda: self._write_parts(temporary, parts))
             if self._local:
@@ -198,13 +200,12 @@ class Objects:
         elif targets := [self._at(path) for path in paths]:
             self._fs.rm(targets)
 
-    def remove_abandoned(self, age: float) -> None:
-        """Remove temporary files, locks and marks that have not been touched for `age` seconds."""
-        left = [found.path for found in self.list("v1") if found.name.endswith(_TEMPORARY)]
-        left += [found.path for directory in ("v1-locks", "v1-waits") for found in self.list(directory)]
-        self.remove_all([path for path in left if self.age(path) > age])
+    def remove_older(self, directory: str, age: float, suffix: str = "") -> None:
+        """Remove what is below `directory`, ends with `suffix`, and has not been touched for `age` seconds."""
+        found = [each.path for each in self.list(directory) if each.name.endswith(suffix)]
+        self.remove_all([path for path in found if self.age(path) > age])
 
-    def list(self, directory: str) -> Iterator[Found]:
+    def list(self, directory: str) -> Iterator[Listed]:
         """All objects below `directory`."""
         self._fs.invalidate_cache()
         above = self._at(directory) + "/"
@@ -214,7 +215,7 @@ class Objects:
             return
         for path, info in found.items():
             name = path.removeprefix(above)
-            yield Found(name, f"{directory}/{name}", int(info.get("size") or 0))
+            yield Listed(name, f"{directory}/{name}", int(info.get("size") or 0))
 
     def age(self, path: str) -> float:
         """Seconds since the object was written; 0 if it has gone."""

@@ -18,9 +18,9 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
 from eagerly._numbers import seconds
+from eagerly.cache._head import head_of, short
 from eagerly.cache._leases import Lease, Leases
 from eagerly.cache._protocol import Buffer, StoredEntry
-from eagerly.cache._record import head_of, short
 from eagerly.errors import CacheError, MissingExtraError, OptionTypeError, OptionValueError
 
 __all__ = ["OutsideStore", "demand_package", "masked"]

@@ -13,11 +13,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from eagerly.cache._head import PREVIEW, make_head
 from eagerly.cache._leases import Lease
-from eagerly.cache._objects import Objects, open_root
+from eagerly.cache._objects import TEMPORARY, Objects, open_root
 from eagerly.cache._outside import OutsideStore
 from eagerly.cache._protocol import Buffer, CacheStats, StoredEntry
-from eagerly.cache._record import PREVIEW, make_head
 
 __all__ = ["RemoteStore"]
 
@@ -104,7 +104,9 @@ class RemoteStore(OutsideStore):
             objects = self._objects()
             entries = [name for name, _ in self._found(objects)]
             objects.remove_all(f"v1/{name}" for name in entries)
-            objects.remove_abandoned(_ABANDONED)
+            objects.remove_older("v1", _ABANDONED, TEMPORARY)
+            for directory in ("v1-locks", "v1-waits"):
+                objects.remove_older(directory, _ABANDONED)
         return len(entries)
 
     def stats(self) -> CacheStats:
@@ -179,9 +181,9 @@ class RemoteStore(OutsideStore):
 
     def _found(self, objects: Objects) -> Iterator[tuple[str, int]]:
         """The names below ``v1`` that are those of entries, and their sizes."""
-        for found in objects.list("v1"):
-            if _ENTRY.fullmatch(found.name):
-                yield found.name, found.size
+        for each in objects.list("v1"):
+            if _ENTRY.fullmatch(each.name):
+                yield each.name, each.size
 
     def _objects(self) -> Objects:
         objects: Objects = self._connection()
