@@ -203,7 +203,7 @@ MISTAKES = [
     (
         'task(lambda: 3, cache=True, cache_version="1")',
         OptionValueError,
-        "its results could not be told from those of other lambdas; give it a name with def, or leave cache_version out",
+        "its results could not be told from those of other lambdas; give it a name with def, or leave",
     ),
     ("task(fetch, cache=True, cache_version=3)", OptionTypeError, "takes a string, not 3; write cache_version='3'"),
     (
