@@ -19,9 +19,21 @@ from typing import Any
 from eagerly.datasets._key import OWN
 from eagerly.datasets._place import Stamp
 
-__all__ = ["Dataset", "Manifest", "Save", "key_of_manifest", "manifest_path", "next_version", "versions_folder"]
+__all__ = [
+    "Dataset",
+    "Manifest",
+    "Save",
+    "is_version",
+    "key_of_manifest",
+    "manifest_path",
+    "manifests_folder",
+    "next_version",
+    "now",
+    "software",
+    "versions_folder",
+]
 
-MANIFESTS = f"{OWN}/manifests"
+_MANIFESTS = f"{OWN}/manifests"
 _VERSIONS = f"{OWN}/versions"
 _FORM = 1
 _STAMP = "%Y%m%dT%H%M%S%fZ"
@@ -174,12 +186,12 @@ class Manifest:
 
 def manifest_path(key: str) -> str:
     """Where the manifest of `key` is. Folders have an ending too, so that ``a`` and ``a.json/b`` have room."""
-    return f"{MANIFESTS}/{_folders(key)}.json"
+    return f"{_MANIFESTS}/{_folders(key)}.json"
 
 
 def key_of_manifest(path: str) -> str | None:
     """The key whose manifest has this path; None if it is no such path."""
-    *folders, name = path.removeprefix(f"{MANIFESTS}/").split("/")
+    *folders, name = path.removeprefix(f"{_MANIFESTS}/").split("/")
     if not name.endswith(".json") or not all(folder.endswith(".d") for folder in folders):
         return None
     return "/".join([*(folder[: -len(".d")] for folder in folders), name[: -len(".json")]])
@@ -187,7 +199,7 @@ def key_of_manifest(path: str) -> str | None:
 
 def manifests_folder(prefix: str) -> str:
     """The folder that has the manifests of all keys that begin with `prefix`, and maybe others."""
-    return "/".join([MANIFESTS, *(f"{folder}.d" for folder in prefix.split("/")[:-1])])
+    return "/".join([_MANIFESTS, *(f"{folder}.d" for folder in prefix.split("/")[:-1])])
 
 
 def versions_folder(key: str) -> str:
