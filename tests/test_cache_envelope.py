@@ -31,13 +31,13 @@ from eagerly.cache._codec import (
     SAFE,
     STREAM,
     TEXT,
-    is_immutable,
     iter_frames,
     pack_item,
     size_of,
     unpack_item,
 )
 from eagerly.cache._envelope import Envelopes
+from eagerly.cache._immutable import is_immutable
 from eagerly.cache._protocol import Buffer
 from eagerly.errors import CacheError, CorruptEntryError
 

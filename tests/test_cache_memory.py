@@ -143,17 +143,6 @@ def test_discard_and_clear() -> None:
     assert (memory.items, memory.bytes) == (0, 0)
 
 
-def test_another_generation_forgets_everything() -> None:
-    memory = tier()
-    memory.check(b"one")
-    hold(memory, 1, "value")
-    memory.check(b"one")
-    assert memory.get(key(1), NOW) == "value"
-    memory.check(b"two")
-    assert memory.get(key(1), NOW) is MISSING
-    assert memory.bytes == 0
-
-
 # Bounds
 
 

@@ -1,4 +1,4 @@
-"""How a value becomes bytes and comes back: which codec, in which order; and which values need no codec at all.
+"""How a value becomes bytes and comes back: which codec, in which order.
 
 Headers, keys, expiry and signatures are the business of `_envelope`. Nothing here opens a file or knows a store.
 
@@ -22,7 +22,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, TypeAlias
 
 from eagerly.cache import _safe
-from eagerly.cache._immutable import is_immutable
 from eagerly.cache._payload import find_payload, make_table, pad, place_buffers, size_of
 from eagerly.cache._protocol import Buffer
 from eagerly.errors import CacheError, CorruptEntryError, UntrustedEntryError
@@ -39,7 +38,6 @@ __all__ = [
     "codec_name",
     "decode_value",
     "encode_value",
-    "is_immutable",
     "iter_frames",
     "pack_item",
     "size_of",
@@ -52,7 +50,7 @@ PICKLE: Final = 3
 CLOUDPICKLE: Final = 4
 SAFE: Final = 5
 STREAM: Final = 6
-"""A sequence of frames, see `_frames`; never the codec of a single value."""
+"""A sequence of frames, see `iter_frames`; never the codec of a single value."""
 
 _NAMES: Final = {
     RAW: "bytes",

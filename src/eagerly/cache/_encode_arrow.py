@@ -41,8 +41,7 @@ def resolve_arrow(cls: type) -> Handler | None:
 
 def _table(table: Any, walk: Walk) -> bytes:
     columns = [walk(column, f"[{name!r}]") for name, column in zip(table.column_names, table.columns, strict=True)]
-    kind = type(table).__name__.encode()
-    return record(kind.decode(), _schema(table.schema, walk), walk(table.num_rows), *columns)
+    return record(type(table).__name__, _schema(table.schema, walk), walk(table.num_rows), *columns)
 
 
 def _schema(schema: Any, walk: Walk) -> bytes:

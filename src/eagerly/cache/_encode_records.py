@@ -34,12 +34,12 @@ from eagerly.cache._encode_references import (
     HEAP_TYPE,
     class_reference,
     constructor_reference,
-    named_global,
+    global_reference,
 )
 from eagerly.cache._encode_scalars import encode_text
 from eagerly.cache._encode_walk import HANDLERS, Handler, Refused, Walk, guarded, record
 
-__all__ = ["LIBRARIES", "encode_reduced", "encode_state", "forget_resolved", "key_functions", "resolve"]
+__all__ = ["LIBRARIES", "encode_reduced", "forget_resolved", "key_functions", "resolve"]
 
 LIBRARIES: Final[dict[str, Callable[[type], Handler | None]]] = {}
 """By top-level package: finds the handler of a class that has one of its classes among its bases."""
@@ -218,9 +218,9 @@ class _Reduced:
     @staticmethod
     def made_by(function: Any, arguments: tuple[Any, ...], walk: Walk) -> bytes:
         """The constructor and what it is given. That of most instances is told by their class."""
-        if function is copyreg.__newobj__ and isinstance(arguments[0], type):  # type: ignore[attr-defined]
+        if function is copyreg.__newobj__ and isinstance(arguments[0], type):  # type: ignore[attr-defined]  # not in typeshed
             return record("new", class_reference(arguments[0], walk), encode_items(arguments[1:], walk))
-        if function is copyreg.__newobj_ex__:  # type: ignore[attr-defined]
+        if function is copyreg.__newobj_ex__:  # type: ignore[attr-defined]  # not in typeshed
             cls, positional, named = arguments
             return record("new", class_reference(cls, walk), encode_items(positional, walk), walk(named))
         return record("call", constructor_reference(function, walk), encode_items(arguments, walk))
@@ -228,11 +228,8 @@ class _Reduced:
     @staticmethod
     def by_name(value: Any, name: str, walk: Walk) -> bytes:
         """What pickle finds by its name. What it wraps, a function most often, says what its code is."""
-        module = getattr(value, "__module__", None)
-        if type(module) is not str or named_global(module, name) is not value:
-            raise Refused("it cannot be found by its name", value)
+        named = global_reference(value, name)
         wrapped = getattr(value, "__wrapped__", None)
-        named = record("global", module.encode(), name.encode())
         return named if wrapped is None else record("wrapper", named, walk(wrapped, ".__wrapped__"))
 
 

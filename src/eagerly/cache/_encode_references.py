@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from eagerly.cache._encode_walk import HANDLERS, Refused, Walk, guarded, record
 
-__all__ = ["class_reference", "constructor_reference", "global_reference", "named_global"]
+__all__ = ["HEAP_TYPE", "class_reference", "constructor_reference", "global_reference"]
 
 HEAP_TYPE: Final = 1 << 9
 """Flag of classes that a `class` statement made; the others are C, and their name says all (`Py_TPFLAGS_HEAPTYPE`)."""

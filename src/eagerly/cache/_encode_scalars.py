@@ -14,7 +14,6 @@ import pathlib
 import re
 import struct
 import sys
-import types
 import uuid
 import zoneinfo
 from typing import Any, Final
@@ -22,7 +21,7 @@ from typing import Any, Final
 from eagerly.cache._encode_buffers import FOLD_FROM, bounded
 from eagerly.cache._encode_walk import HANDLERS, Refused, Walk, guarded, record, sized
 
-__all__ = ["encode_text"]
+__all__ = ["NAN", "encode_text"]
 
 _pack_int = struct.Struct("<cq").pack
 _pack_float = struct.Struct("<cd").pack
@@ -192,7 +191,6 @@ HANDLERS.update(
         slice: guarded(_slice),
         io.BytesIO: guarded(_bytes_io),
         io.StringIO: guarded(_string_io),
-        types.NoneType: lambda _value, _walk: b"N",
     }
 )
 for _cls in (pathlib.PurePosixPath, pathlib.PureWindowsPath, pathlib.PosixPath, pathlib.WindowsPath):

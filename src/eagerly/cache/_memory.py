@@ -113,7 +113,6 @@ class MemoryTier(_Bounded):
         super().__init__("MemoryTier", max_bytes, max_items)
         self.decode = decode
         self.hits = 0
-        self._generation = b""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return MemoryTier, (self.max_bytes, self.max_items)
@@ -184,12 +183,6 @@ class MemoryTier(_Bounded):
     def clear(self) -> None:
         """Forget everything."""
         self._empty()
-
-    def check(self, generation: bytes) -> None:
-        """Forget everything if `generation` is not that of the last check: another process has changed the store."""
-        if generation != self._generation:
-            self._empty()  # first, so that no other thread passes the check while old values are there
-            self._generation = generation
 
     def _decoded(self, key: bytes, data: bytes) -> Any:
         if self.decode is not None:

@@ -23,7 +23,7 @@ from typing import Any, cast
 from eagerly.datasets.formats._library import class_named, describe, exact_type, type_name
 from eagerly.errors import DatasetFormatError
 
-__all__ = ["build", "is_model", "model_tree", "same"]
+__all__ = ["build", "difference", "is_model", "model_tree"]
 
 PLAIN = (type(None), bool, int, float, str, list, dict)
 
@@ -225,13 +225,8 @@ def checked(tree: Any, good: bool, hint: Any, path: str) -> Any:
     return tree
 
 
-def same(one: Any, other: Any) -> bool:
-    """Whether both are of the same types all through, and equal. NaN is the same as NaN."""
-    return not difference(one, other)
-
-
 def difference(one: Any, other: Any, path: str = "value") -> str:
-    """The path of the first difference, or an empty text."""
+    """The path of the first difference in type or value, or an empty text. NaN is the same as NaN."""
     kind = exact_type(one)
     if kind is not type(other):
         return path
