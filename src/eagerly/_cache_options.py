@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias, get_args
 
 from eagerly._numbers import seconds
 from eagerly._options import nearest
+from eagerly._paths import absolute
 from eagerly.cache._protocol import CacheStore
 from eagerly.errors import OptionTypeError, OptionValueError
 
@@ -106,17 +107,6 @@ def store_spec(
     if not isinstance(value, CacheStore):
         raise OptionTypeError(f"{option} takes a path, a URL or a CacheStore, not {value!r}; {otherwise}")
     return value
-
-
-def absolute(path: str) -> str:
-    """A path as it is meant here and now, whatever the working directory will be; URLs as they are."""
-    if "://" in path:
-        return path
-    path = os.path.expanduser(path)
-    try:
-        return os.path.abspath(path)
-    except FileNotFoundError:  # the working directory has been deleted; that matters to those only who store something
-        return path
 
 
 def _store(cache: object, store: object) -> str | CacheStore | None:

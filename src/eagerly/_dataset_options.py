@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
-from eagerly._cache_options import absolute
+from eagerly._paths import absolute
 from eagerly.datasets._key import KeyTemplate
 from eagerly.errors import OptionTypeError, OptionValueError
 

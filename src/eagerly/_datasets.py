@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from eagerly._cache_options import absolute
 from eagerly._dataset_options import dataset_spec
 from eagerly._dataset_saving import claim_dataset, provenance
+from eagerly._paths import absolute
 from eagerly._scope import OUTSIDE, SessionContext, here, open_session
 from eagerly._settings import resolve_settings
 from eagerly._stores import dataset_store

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Never, NoReturn
 
-from eagerly._cache_options import MODES, CacheMode, StoreSpec, absolute, store_spec
+from eagerly._cache_options import MODES, CacheMode, StoreSpec, store_spec
 from eagerly._clock import SYSTEM_CLOCK, Clock
 from eagerly._dataset_options import DatasetSpec, dataset_spec
 from eagerly._declaration import only_given
 from eagerly._needs_call import needs_call
 from eagerly._options import nearest, refuse_unknown
+from eagerly._paths import absolute
 from eagerly._scope import OUTSIDE, SessionContext, here, open_session, without_closed
 from eagerly._sentinel import UNSET, UnsetType
 from eagerly._settings import NAMES, SECRETS, Settings, resolve_settings

@@ -187,7 +187,6 @@ class Directory:
         for _ in range(2):
             try:
                 self._locks = lock_file(path, self._modes[1], signed=self._signed)
-                return self._locks
             except FileNotFoundError:
                 try:
                     self._create_directory()
@@ -195,6 +194,8 @@ class Directory:
                     return None
             except OSError:
                 return None
+            else:
+                return self._locks
         return None
 
     def change_generation(self) -> None:

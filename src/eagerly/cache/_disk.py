@@ -3,7 +3,6 @@
 What is on the disk decides nothing but which bytes belong to which key. Whether anybody else can have put them there
 is asked before they are returned; no lock is taken for a hit, and nothing is written.
 """
-# ruff: noqa: PTH100, PTH111 (pathlib knows no open directories)
 
 from __future__ import annotations
 
@@ -14,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from eagerly._numbers import count, seconds
+from eagerly._paths import absolute
 from eagerly._warnings import warn
 from eagerly.cache._directory import Directory
 from eagerly.cache._files import ValueFiles, name_of
@@ -79,7 +79,7 @@ class DiskStore:
         timeout: float = 5.0,
         memory_limit: int = 2**26,
     ) -> None:
-        self.path: str = os.path.abspath(os.path.expanduser(os.fspath(path)))
+        self.path: str = absolute(os.fspath(path))
         self.size_limit = count("DiskStore(size_limit=...)", size_limit, alternative="a number of bytes")
         self.signing_key = signing_key
         self.safe = safe

@@ -93,6 +93,7 @@ _CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT
 _SHORT_READ = 522  # SQLITE_IOERR_SHORT_READ, as the primary code
 _CHECK_INTERVAL = 16  # puts between two looks at the size, if they are small for the room there was
 _EXPIRY_INTERVAL = 60.0  # seconds between two looks for expired rows
+_AHEAD = 60.0  # seconds by which a time of use may lie in the future: clocks of other processes may be ahead
 
 
 class WrongSchema(sqlite3.DatabaseError):
@@ -240,7 +241,7 @@ class Index(_Cache):
         super()._row_update(rowid, now, (self._work.expires, *columns[1:]))
 
     def _cull(self, now: float, sql: Any, cleanup: Callable[[Any], None], limit: int | None = None) -> None:
-        """Remove expired rows, then the least recently used ones, but no more than needed, and never the newest."""
+        """Remove expired rows, then the least recently used ones, but no more than needed, and never that of now."""
         if now >= self._next_expiry:
             self._next_expiry = now + _EXPIRY_INTERVAL
             expired = "SELECT rowid, filename, size FROM Cache WHERE expire_time < ? LIMIT 1000"
@@ -248,18 +249,22 @@ class Index(_Cache):
         self._until_check -= 1
         if self._until_check > 0 and self._written < self._room // 8:
             return
-        excess = self.volume() - self.size_limit
+        excess: float = self.volume() - self.size_limit
         self._until_check, self._written, self._room = _CHECK_INTERVAL, 0, max(0, -excess)
         if excess > 0:
             self.write_touched()
-            (newest,) = sql("SELECT MAX(access_time) FROM Cache").fetchone()
+            # Entries from the future go first, or they would never go, and nothing new could stay. They were written
+            # with a wrong clock.
+            ahead = "SELECT rowid, filename, size FROM Cache WHERE access_time > ?"
+            excess = self._forget(sql, cleanup, ahead, (now + _AHEAD,), excess)
             least = "SELECT rowid, filename, size FROM Cache WHERE access_time < ? ORDER BY access_time"
-            self._forget(sql, cleanup, least, (newest,), excess)
+            self._forget(sql, cleanup, least, (now,), excess)
 
     @staticmethod
     def _forget(
         sql: Any, cleanup: Callable[[Any], None], select: str, arguments: tuple[Any, ...], excess: float = float("inf")
-    ) -> None:
+    ) -> float:
+        """Remove what `select` finds until there is no more excess; what is left of that."""
         doomed: list[tuple[int]] = []
         for rowid, filename, size in sql(select, arguments):
             if excess <= 0:
@@ -270,6 +275,7 @@ class Index(_Cache):
                 cleanup(filename)
         for row in doomed:
             sql("DELETE FROM Cache WHERE rowid = ?", row)
+        return excess
 
     def execute(self, statement: str, arguments: tuple[Any, ...] = ()) -> sqlite3.Cursor:
         cursor: sqlite3.Cursor = self._con.execute(statement, arguments)

@@ -121,8 +121,7 @@ class KeyMaker:
 
     def describe(self, key: CallKey) -> bytes:
         """What is stored with a result to tell later why it was not found again: digests, never values."""
-        # Written by hand, as json.dumps would take longer than the digests: names of parameters need no escapes, but may
-        # not be ASCII, and only a text of the user's own could need some.
+        # By hand, as json.dumps would take longer than the digests. Names of parameters and digests need no escapes.
         text = f'"{key.text}"' if self._hash is None else json.dumps(key.text)
         arguments = ",".join([f'"{name}":"{sha256(encoded).hexdigest()[:16]}"' for name, encoded in key.arguments])
         return f'{self._description},"key":{text},"arguments":{{{arguments}}}}}'.encode()

@@ -1,7 +1,5 @@
 """Which place the base of a store means: a folder of this machine, or something with a URL."""
 
-# ruff: noqa: PTH100, PTH111 (paths are text in all of the store)
-
 from __future__ import annotations
 
 import os
@@ -9,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from eagerly._paths import absolute
 from eagerly.datasets._local import LocalPlace
 from eagerly.datasets._place import Place
 from eagerly.datasets._remote import RemotePlace
@@ -39,4 +38,4 @@ def open_place(base: str | os.PathLike[str], storage_options: Mapping[str, Any] 
         return RemotePlace(text, storage_options or {})
     if storage_options:
         raise OptionValueError(f"DatasetStore({text!r}, storage_options=...): options are for URLs, and this is a path")
-    return LocalPlace(os.path.abspath(os.path.expanduser(text)))
+    return LocalPlace(absolute(text))
