@@ -11,7 +11,7 @@ from typing import Any
 
 from eagerly.errors import OptionTypeError, OptionValueError
 
-__all__ = ["MAP_INDEX", "NameTemplate"]
+__all__ = ["MAP_INDEX", "NameTemplate", "check_text", "plain_name", "refuse_unknown_fields"]
 
 MAP_INDEX = "map_index"
 
@@ -37,11 +37,11 @@ class NameTemplate:
 
     def __init__(self, text: str, parameters: Collection[str]) -> None:
         option = "task(name=...)"
-        pieces = list(_pieces(option, _check_name(option, text)))
+        pieces = list(_pieces(option, check_text(option, text)))
         for literal, _ in pieces:
             _refuse_period(option, text, literal)
         self.fields = frozenset(field for _, field in pieces if field is not None)
-        _refuse_unknown(option, text, self.fields, parameters)
+        refuse_unknown_fields(option, text, self.fields, parameters)
         self.text = text if self.fields else text.format()
 
     def render(self, inputs: Mapping[str, Any], map_index: int | None = None) -> str:
@@ -66,12 +66,17 @@ def plain_name(option: str, text: object) -> str:
     Raises:
         OptionTypeError, OptionValueError: It is no string, is empty or has a period.
     """
-    name = _check_name(option, text)
+    name = check_text(option, text)
     _refuse_period(option, name, name)
     return name
 
 
-def _check_name(option: str, text: object) -> str:
+def check_text(option: str, text: object) -> str:
+    """`text` if it is a string that is not empty.
+
+    Raises:
+        OptionTypeError, OptionValueError: It is not.
+    """
     if not isinstance(text, str):
         raise OptionTypeError(f"{option} takes a string, not {text!r}")
     if not text.strip():
@@ -98,7 +103,12 @@ def _pieces(option: str, text: str) -> Iterator[tuple[str, str | None]]:
         ) from None
 
 
-def _refuse_unknown(option: str, text: str, fields: Collection[str], parameters: Collection[str]) -> None:
+def refuse_unknown_fields(option: str, text: str, fields: Collection[str], parameters: Collection[str]) -> None:
+    """Raise for the first placeholder of the template `text` that names no parameter.
+
+    Raises:
+        OptionValueError: There is one.
+    """
     available = ", ".join(f"{{{name}}}" for name in (*parameters, MAP_INDEX))
     for field in sorted(fields):
         if field not in parameters and field != MAP_INDEX:

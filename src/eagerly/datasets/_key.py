@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator, Mapping
 from string import Formatter
 from typing import Any, NamedTuple
 
-from eagerly._names import MAP_INDEX, _check_name, _refuse_unknown
+from eagerly._names import MAP_INDEX, check_text, refuse_unknown_fields
 from eagerly._options import nearest
 from eagerly.errors import DatasetKeyError, OptionValueError
 
@@ -70,10 +70,10 @@ class KeyTemplate:
     """The template, as given."""
 
     def __init__(self, text: str, parameters: Collection[str], option: str = "task(dataset=...)") -> None:
-        self.text = _check_name(option, text)
+        self.text = check_text(option, text)
         self._pieces = tuple(_parse(option, text))
         self.fields = frozenset(field.name for _, field in self._pieces if field is not None)
-        _refuse_unknown(option, text, self.fields, parameters)
+        refuse_unknown_fields(option, text, self.fields, parameters)
         try:  # with something harmless for the values: what is wrong now is wrong in every call
             check_key("".join(literal + (_STAND_IN if field else "") for literal, field in self._pieces))
         except DatasetKeyError as error:
@@ -100,8 +100,8 @@ class KeyTemplate:
             raise DatasetKeyError(f"{error} (from the template {self.text!r})", key=key) from None
 
     def _fill(self, field: _Placeholder, values: Mapping[str, Any]) -> str:
-        value = values.get(field.name, _MISSING)
-        if value is _MISSING or (field.name == MAP_INDEX and value is None):
+        value: Any = values.get(field.name)
+        if value is None and (field.name == MAP_INDEX or field.name not in values):
             why = "this is no call of a map" if field.name == MAP_INDEX else "the call has no such argument"
             raise DatasetKeyError(f"dataset key {self.text!r}: there is no value for {field}, as {why}", key=self.text)
         try:
@@ -131,9 +131,6 @@ class KeyTemplate:
                     f"{way_out}",
                     key=self.text,
                 )
-
-
-_MISSING = object()
 
 
 def check_key(key: str) -> str:
