@@ -249,14 +249,14 @@ class Index(_Cache):
         self._until_check -= 1
         if self._until_check > 0 and self._written < self._room // 8:
             return
-        excess: float = self.volume() - self.size_limit
-        self._until_check, self._written, self._room = _CHECK_INTERVAL, 0, max(0, -excess)
-        if excess > 0:
+        over = self.volume() - self.size_limit
+        self._until_check, self._written, self._room = _CHECK_INTERVAL, 0, max(0, -over)
+        if over > 0:
             self.write_touched()
             # Entries from the future go first, or they would never go, and nothing new could stay. They were written
             # with a wrong clock.
             ahead = "SELECT rowid, filename, size FROM Cache WHERE access_time > ?"
-            excess = self._forget(sql, cleanup, ahead, (now + _AHEAD,), excess)
+            excess = self._forget(sql, cleanup, ahead, (now + _AHEAD,), over)
             least = "SELECT rowid, filename, size FROM Cache WHERE access_time < ? ORDER BY access_time"
             self._forget(sql, cleanup, least, (now,), excess)
 
