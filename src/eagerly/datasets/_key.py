@@ -100,10 +100,10 @@ class KeyTemplate:
             raise DatasetKeyError(f"{error} (from the template {self.text!r})", key=key) from None
 
     def _fill(self, field: _Placeholder, values: Mapping[str, Any]) -> str:
-        value: Any = values.get(field.name)
-        if value is None and (field.name == MAP_INDEX or field.name not in values):
+        if field.name not in values or (field.name == MAP_INDEX and values[MAP_INDEX] is None):
             why = "this is no call of a map" if field.name == MAP_INDEX else "the call has no such argument"
             raise DatasetKeyError(f"dataset key {self.text!r}: there is no value for {field}, as {why}", key=self.text)
+        value = values[field.name]
         try:
             plain = value.as_posix() if hasattr(value, "as_posix") else format(value)
             text = plain if field.spec in ("", "path") else format(value, field.spec)
