@@ -5,10 +5,9 @@ from __future__ import annotations
 import datetime
 import itertools
 from collections.abc import Iterator, Mapping
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from eagerly.cache._key import PYTHON, read_description
+from eagerly.cache._key import PYTHON, argument_digest, read_description
 from eagerly.cache._protocol import ListsEntries
 from eagerly.errors import CacheError
 
@@ -136,7 +135,7 @@ def _descriptions(client: CacheClient, entries: list[StoredEntry]) -> Iterator[M
 
 def _differences(keys: KeyMaker, key: CallKey, about: Mapping[str, Any]) -> list[Difference]:
     was: dict[str, str] = about.get("arguments") or {}
-    now_is = {name: sha256(data).hexdigest()[:16] for name, data in key.arguments}
+    now_is = {name: argument_digest(encoded) for name, encoded in key.arguments}
     found = [
         Difference("argument", name, f"argument {name!r} has another value")
         for name in {**now_is, **was}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from eagerly._cache_options import CacheOptions
 
-__all__ = ["PYTHON", "CallKey", "KeyMaker", "read_description"]
+__all__ = ["PYTHON", "CallKey", "KeyMaker", "argument_digest", "read_description"]
 
 SCHEMA: Final = "eagerly cache key 1"
 """Changes when keys are made in another way, so that old ones are not found any more."""
@@ -123,7 +123,7 @@ class KeyMaker:
         """What is stored with a result to tell later why it was not found again: digests, never values."""
         # By hand, as json.dumps would take longer than the digests. Names of parameters and digests need no escapes.
         text = f'"{key.text}"' if self._hash is None else json.dumps(key.text)
-        arguments = ",".join([f'"{name}":"{sha256(encoded).hexdigest()[:16]}"' for name, encoded in key.arguments])
+        arguments = ",".join([f'"{name}":"{argument_digest(encoded)}"' for name, encoded in key.arguments])
         return f'{self._description},"key":{text},"arguments":{{{arguments}}}}}'.encode()
 
     def _hashed(self, inputs: dict[str, Any]) -> CallKey:
@@ -139,6 +139,11 @@ class KeyMaker:
                 f"cache_hash of {self.tag} must return a str, and returned {text!r}", path="cache_hash"
             )
         return CallKey(sha256(_framed(SCHEMA, "cache_hash", text)).digest()[:20], [], text)
+
+
+def argument_digest(encoded: bytes) -> str:
+    """What is stored of an argument, to compare it with later."""
+    return sha256(encoded).hexdigest()[:16]
 
 
 def read_description(meta: bytes) -> Mapping[str, Any]:
