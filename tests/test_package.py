@@ -5,7 +5,10 @@ from __future__ import annotations
 import ast
 import email
 import email.message
+import importlib.metadata
 import os
+import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -22,7 +25,7 @@ import eagerly
 
 ROOT = Path(__file__).parent.parent
 DATA = "eagerly/demo/data/"
-MOST_BYTES = 300_000
+MOST_BYTES = 500_000
 
 pytest.importorskip("build", reason="the test group of pyproject.toml has it")
 pytest.importorskip("hatchling", reason="the test group of pyproject.toml has it")
@@ -96,6 +99,33 @@ def installed(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return programs
 
 
+@pytest.fixture(scope="module")
+def bare(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of a fresh environment that has the wheel and what it requires, and nothing else.
+
+    The requirements are copied from the environment in which the tests run, so nothing is downloaded.
+    """
+    home = tmp_path_factory.mktemp("bare")
+    venv.create(home, with_pip=False, symlinks=os.name != "nt")
+    python = home / ("Scripts" if os.name == "nt" else "bin") / "python"
+    site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
+    for name in dependencies():
+        copy_distribution(name, site)
+    run(
+        *(sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check"),
+        *("install", "--quiet", "--no-index", built.wheel),  # with dependencies: they have to be there
+    )
+    return python
+
+
+def copy_distribution(name: str, site: Path) -> None:
+    for file in importlib.metadata.files(name) or ():
+        if ".." not in file.parts and file.suffix != ".pyc":
+            target = site / file
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file.locate(), target)
+
+
 def test_both_are_small(built: Built) -> None:
     code = sum(size for name, size in built.in_wheel.items() if not name.startswith(DATA))
     assert code < MOST_BYTES
@@ -143,9 +173,146 @@ def test_metadata(built: Built) -> None:
     assert [each for each in required if "<" in each or "==" in each] == [], "a cap would be in the way of others"
 
 
-def dependencies() -> list[str]:
+def project_table() -> dict[str, Any]:
     project: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return [each.partition(">=")[0] for each in project["dependencies"]]
+    return project
+
+
+def dependencies() -> list[str]:
+    return [each.partition(">=")[0] for each in project_table()["dependencies"]]
+
+
+def test_what_the_wheel_requires(built: Built) -> None:
+    required = [each for each in built.metadata.get_all("Requires-Dist", []) if "extra ==" not in each]
+    assert {each.partition(">=")[0] for each in required} == {"cloudpickle", "diskcache", "pluggy"}
+    assert set(built.metadata.get_all("Provides-Extra", [])) == project_table()["optional-dependencies"].keys()
+
+
+# Extras
+
+NAMED = re.compile(r"eagerly\[([\w, -]+)\]")
+
+
+def named_in(*places: Path) -> set[str]:
+    """The extras that people are told to install there."""
+    texts = [path.read_text(encoding="utf-8") for path in places]
+    return {extra.strip() for text in texts for found in NAMED.findall(text) for extra in found.split(",")}
+
+
+def named_in_code() -> set[str]:
+    """The extras that the package names, also those that a message takes from the table of libraries."""
+    from eagerly.datasets.formats._library import LIBRARIES
+
+    sources = list((ROOT / "src").rglob("*.py"))
+    assert len(sources) > 100
+    in_calls = {
+        word.value.value
+        for path in sources
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "load_library"
+        for word in node.keywords
+        if word.arg == "extra" and isinstance(word.value, ast.Constant)
+    }
+    return named_in(*sources) | in_calls | {library.extra for library in LIBRARIES.values()}
+
+
+def test_every_extra_that_is_named_can_be_installed() -> None:
+    documents = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    assert (named_in_code() | named_in(*documents)) - project_table()["optional-dependencies"].keys() == set()
+
+
+@pytest.mark.xfail(strict=True, reason="nobody is told of the extra s3 yet")
+def test_every_extra_is_named_somewhere() -> None:
+    documents = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    assert project_table()["optional-dependencies"].keys() - (named_in_code() | named_in(*documents)) == set()
+
+
+def test_an_extra_brings_the_library_that_is_missing() -> None:
+    from eagerly.datasets.formats._library import LIBRARIES
+
+    extras = project_table()["optional-dependencies"]
+    for library in LIBRARIES.values():
+        brought = {each.partition(">=")[0].lower() for each in extras[library.extra]}
+        assert library.distribution.lower() in brought, library.extra
+
+
+# Without any optional library
+
+
+def test_the_bare_environment_is_bare(bare: Path) -> None:
+    """Or else the tests that use it would show nothing."""
+    there = run(bare, "-c", "import importlib.metadata as m; print(*sorted(d.name for d in m.distributions()))").split()
+    assert set(there) - {"pip", "setuptools"} == {"cloudpickle", "diskcache", "eagerly", "pluggy"}
+
+
+def test_caches_and_datasets_work_without_optional_libraries(bare: Path, tmp_path: Path) -> None:
+    tmp_path.joinpath("program.py").write_text(
+        """\
+from eagerly import load_dataset, save_dataset, session, task
+
+RUNS = []
+
+@task(cache=True, dataset="{name}.json")
+def work(name: str) -> dict:
+    RUNS.append(name)
+    return {"name": name}
+
+with session():
+    assert work("a") == work("a") == load_dataset("a.json") == {"name": "a"}
+    assert RUNS == ["a"]
+    for key, value in (("b.csv", [{"x": "1"}]), ("c.txt", "text"), ("d.bin", b"x"), ("e.pkl", {1}), ("f.jsonl", [1])):
+        save_dataset(key, value)
+        assert load_dataset(key) == value, key
+""",
+        encoding="utf-8",
+    )
+    run(bare, "-W", "error", "program.py", cwd=tmp_path)
+    assert sorted(path.name for path in tmp_path.glob("?.*")) == [
+        "a.json",
+        "b.csv",
+        "c.txt",
+        "d.bin",
+        "e.pkl",
+        "f.jsonl",
+    ]
+    assert "program.work" in run(bare, "-m", "eagerly", "cache", "stats", cwd=tmp_path).replace("py.", "")
+    assert "6 datasets are as saved" in run(bare, "-m", "eagerly", "datasets", "verify", cwd=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("attempt", "extra"),
+    [
+        ("DatasetStore('.').save('a.parquet', [{'x': 1}])", "parquet"),
+        ("DatasetStore('.').save('a.feather', [{'x': 1}])", "feather"),
+        ("DatasetStore('.').save('a.yaml', {'x': 1})", "yaml"),
+        ("DatasetStore('.').save('a.toml', {'x': 1})", "toml"),
+        ("DatasetStore('.').load('there.parquet')", "parquet"),
+        ("DatasetStore('.').load('there.npy')", "numpy"),
+        ("DatasetStore('.').load('there.png')", "image"),
+        ("DatasetStore('s3://bucket/place').save('a.json', 1)", "fsspec|s3"),
+        ("open_store('s3://bucket/place', 'a secret of many characters')", "fsspec|s3"),
+        ("open_store('redis://localhost', 'a secret of many characters')", "redis"),
+        ("ProgressPlugin(live=True)", "rich"),
+    ],
+)
+def test_what_is_missing_is_said_with_the_command_that_installs_it(
+    bare: Path, tmp_path: Path, attempt: str, extra: str
+) -> None:
+    for name in ("there.parquet", "there.npy", "there.png"):
+        (tmp_path / name).write_bytes(b"x")
+    script = f"""
+from eagerly.cache import open_store
+from eagerly.datasets import DatasetStore
+from eagerly.errors import EagerlyError
+from eagerly.plugins import ProgressPlugin
+try:
+    {attempt}
+except EagerlyError as error:
+    print(error)
+"""
+    said = run(bare, "-c", script, cwd=tmp_path)
+    assert re.search(rf"pip install ['\"]eagerly\[({extra})\]['\"]", said), said
+    assert sorted(path.name for path in tmp_path.glob("a.*")) == []
 
 
 @pytest.mark.parametrize("name", dependencies())
