@@ -29,7 +29,7 @@ LAYERS: list[list[str]] = [
     ["_threads", "_deadline", "_steps", "_stores"],
     [
         *["_metadata", "_scope", "_context", "_dataset_saving", "_stored", "_stored_stream", "_look_up"],
-        *["_session", "_executor"],
+        *["_session", "_executor", "_async_streams"],
     ],
     ["_cache_controls", "_task", "_tasks"],
     ["_datasets", "_decorator"],

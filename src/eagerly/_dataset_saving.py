@@ -27,6 +27,7 @@ __all__ = [
     "claim_dataset",
     "ensure_dataset",
     "finish_stream",
+    "lacks_dataset",
     "open_stream",
     "prepare_dataset",
     "provenance",
@@ -53,22 +54,30 @@ def prepare_dataset(call: TaskContext, stored: StoredCall) -> None:
 
 def ensure_dataset(call: TaskContext, stored: StoredCall, value: Any) -> Plan[None]:
     """After a hit in the cache: when the call returns its dataset is there, if need be written from the value."""
-    declaration = call._task.declaration
-    if declaration.dataset is None or declaration.is_generator:
-        return
+    options = call._task.declaration.dataset
     store = store_of(call)
-    if store is None:
+    if options is None or store is None:
         return
-    key = declaration.dataset.key.render(call.inputs, call.map_index)
+    key = options.key.render(call.inputs, call.map_index)
     try:
         if (yield Access(lambda: store.exists(key))):
             return
         stored.unclaim = claim_dataset(call, store, key)
-        yield from _save(call, declaration.dataset, store, key, value)
+        yield from _save(call, options, store, key, value)
         stored.unclaim = None
     except Exception as error:
         call.start()  # what was to be a hit becomes a call that fails
         raise _failed(call, error, key, value) from _cause(error)
+
+
+def lacks_dataset(call: TaskContext) -> Plan[bool]:
+    """Whether the dataset of this call is to be written and is not there."""
+    options = call._task.declaration.dataset
+    store = store_of(call)
+    if options is None or store is None:
+        return False
+    key = options.key.render(call.inputs, call.map_index)
+    return not (yield Access(lambda: store.exists(key)))
 
 
 def save_result(call: TaskContext, stored: StoredCall, result: Any) -> Plan[None]:

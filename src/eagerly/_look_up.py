@@ -10,7 +10,7 @@ import functools
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
-from eagerly._dataset_saving import ensure_dataset, prepare_dataset
+from eagerly._dataset_saving import ensure_dataset, lacks_dataset, prepare_dataset
 from eagerly._steps import Access, Pause, Plan, Until
 from eagerly._stored import Found, StoredCall, aside, cache_of, find, keys_of, mode_of, report
 from eagerly.cache._flight import Flight, Outcome, leads_to, under_way
@@ -117,12 +117,14 @@ def _look_in_cache(call: TaskContext, stored: StoredCall, options: CacheOptions)
     assert key is not None
     if stored.mode != "refresh":
         found: Found | Failed | None = None if stored.looked else (yield from find(call, client, key))
+        if found is not None and declaration.is_generator and (yield from lacks_dataset(call)):
+            found = None  # its items have to pass once more to be written
         if found is None and stored.mode == "on" and not declaration.is_generator:
             found = yield from _lead_or_follow(call, stored, client, key)
             if isinstance(found, Failed):
                 return found
         if found is not None:
-            if declaration.dataset is not None:
+            if declaration.dataset is not None and not declaration.is_generator:
                 yield from ensure_dataset(call, stored, found.value)
             call.hit(key.text, None if declaration.is_generator else found.value)
             return found

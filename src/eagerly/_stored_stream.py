@@ -5,7 +5,9 @@ Nothing is visible to others before the stream is exhausted; a stream that ends 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sized
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 from eagerly._dataset_saving import finish_stream, open_stream, write_item
 from eagerly._steps import Access, Plan
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from eagerly._context import TaskContext
 
 __all__ = ["exhausted", "passing", "replayed", "replayed_async", "steered", "stream_keeper"]
+
+LARGE: Final = 10_000
+"""Bytes or elements of an item from which on an event loop has it packed by a helper thread."""
 
 
 def stream_keeper(call: TaskContext) -> StoredCall | None:
@@ -39,7 +44,7 @@ def passing(call: TaskContext, stored: StoredCall, item: Any) -> Plan[None]:
     """
     if stored.recording is not None:
         try:
-            stored.recording.add(item)
+            yield Access(partial(stored.recording.add, item), blocking=_may_be_large(item))
         except Exception as error:
             _give_up_recording(call, stored, error)
     if stored.writer is not None:
@@ -77,6 +82,14 @@ def exhausted(call: TaskContext, stored: StoredCall, end: Any) -> Plan[None]:
         yield from finish_stream(call, stored)
 
 
+def _may_be_large(item: Any) -> bool:
+    """Whether packing an item may take longer than giving it to another thread does."""
+    size = getattr(item, "nbytes", None)
+    if not isinstance(size, int):
+        size = len(item) if isinstance(item, Sized) else 0
+    return size > LARGE
+
+
 def _give_up_recording(call: TaskContext, stored: StoredCall, error: Exception) -> None:
     stored.recording = None
     assert stored.client is not None
@@ -87,10 +100,10 @@ def _give_up_recording(call: TaskContext, stored: StoredCall, error: Exception) 
 def replayed(call: TaskContext, step: Callable[[], Any]) -> Generator[Any, Any, Any]:
     """The items of a recorded stream, and its end.
 
-    If one of them cannot be had any more, the function runs after all, and goes on from there.
+    If one of them cannot be had any more, or the consumer steers, the function runs after all, and goes on from there.
     """
-    given = 0
-    while True:
+    given, value, thrown = 0, None, None
+    while value is None and thrown is None:
         try:
             item = step()
         except StopIteration as stop:
@@ -99,17 +112,29 @@ def replayed(call: TaskContext, step: Callable[[], Any]) -> Generator[Any, Any, 
             _report_broken(call, error)
             break
         given += 1
-        yield item
+        try:
+            value = yield item
+        except Exception as error:
+            thrown = error
     afresh: Generator[Any, Any, Any] = _afresh(call)
     for _ in range(given):
         next(afresh)
-    return (yield from afresh)
+    while True:
+        try:
+            item = afresh.send(value) if thrown is None else afresh.throw(thrown)
+        except StopIteration as stop:
+            return stop.value
+        value = thrown = None
+        try:
+            value = yield item
+        except Exception as error:
+            thrown = error
 
 
 async def replayed_async(call: TaskContext, step: Callable[[], Any]) -> AsyncGenerator[Any, Any]:
     """As `replayed`, for async streams."""
-    given = 0
-    while True:
+    given, value, thrown = 0, None, None
+    while value is None and thrown is None:
         try:
             item = step()
         except StopIteration:
@@ -118,12 +143,23 @@ async def replayed_async(call: TaskContext, step: Callable[[], Any]) -> AsyncGen
             _report_broken(call, error)
             break
         given += 1
-        yield item
-    async for item in _afresh(call):
-        if given == 0:
-            yield item
-        else:
-            given -= 1
+        try:
+            value = yield item
+        except Exception as error:
+            thrown = error
+    afresh: AsyncGenerator[Any, Any] = _afresh(call)
+    for _ in range(given):
+        await anext(afresh)
+    while True:
+        try:
+            item = await (afresh.asend(value) if thrown is None else afresh.athrow(thrown))
+        except StopAsyncIteration:
+            return
+        value = thrown = None
+        try:
+            value = yield item
+        except Exception as error:
+            thrown = error
 
 
 def _afresh(call: TaskContext) -> Any:

@@ -4,10 +4,10 @@ decides nothing itself; what a task was told stands in its `Declaration`.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, overload
 
+from eagerly._async_streams import EndingOf, first_step
 from eagerly._callables import AdvisingName, Kind, renamed
 from eagerly._context import TaskContext
 from eagerly._deadline import run_async, run_sync
@@ -286,11 +286,20 @@ async def _run_async_stream(  # noqa: C901 - one loop, read from top to bottom
     watched, closing = True, False
     stored: StoredCall | None = None
     if call._task.declaration.stored and (found := await carry_out_async(look_up(call))) is not None:
-        async for item in replayed_async(call, found.value):
-            yield item
-        return
+        replay = replayed_async(call, found.value)
+        advance = replay.asend
+        while True:
+            try:
+                item = await advance(value)
+            except StopAsyncIteration:
+                return
+            try:
+                value = yield item
+                advance = replay.asend
+            except Exception as error:
+                advance, value = replay.athrow, error
     call.start()
-    _ending = _EndingOf(call)  # lives as long as this frame does
+    _ending = EndingOf(call)  # lives as long as this frame does
     try:
         if call._stored is not None:
             stored = stream_keeper(call)
@@ -300,7 +309,7 @@ async def _run_async_stream(  # noqa: C901 - one loop, read from top to bottom
                 if advance is None:
                     source = func(*args, **kwargs)
                     send = source.asend
-                    item = await _first_step(source)
+                    item = await first_step(source)
                 else:
                     item = await (advance(None) if value is None else advance((value, value := None)[0]))
             except StopAsyncIteration:
@@ -339,36 +348,6 @@ async def _run_async_stream(  # noqa: C901 - one loop, read from top to bottom
     except BaseException as error:
         call.interrupt(error)
         raise
-
-
-def _first_step(source: AsyncGenerator[Any, Any]) -> Any:
-    """The first step of the user's async generator, without telling the event loop of it.
-
-    A loop that ends closes all generators it knows of, in any order. It knows the driver, and that closes its source.
-    """
-    hooks = sys.get_asyncgen_hooks()
-    sys.set_asyncgen_hooks(None, None)
-    try:
-        return source.asend(None)
-    finally:
-        sys.set_asyncgen_hooks(*hooks)
-
-
-class _EndingOf:
-    """Ends the call when the frame that holds this goes away.
-
-    An async generator that is dropped when no event loop can close it is cleared away without being resumed.
-    """
-
-    __slots__ = ("_call",)
-
-    def __init__(self, call: TaskContext) -> None:
-        self._call = call
-
-    def __del__(self) -> None:
-        call = getattr(self, "_call", None)  # None if a signal arrived in __init__
-        if call is not None:
-            call.cancel("closed")
 
 
 def _end_interrupted(call: TaskContext, error: BaseException) -> None:

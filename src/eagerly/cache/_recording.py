@@ -54,8 +54,15 @@ class Recording:
         if self._file is None:
             return list(self._frames)
         self._spill()
-        self._file.flush()
-        return [memoryview(mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ))]
+        with self._file as file:  # what is mapped stays when the file is closed
+            file.flush()
+            return [memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))]
+
+    def __del__(self) -> None:
+        # Most recordings end by being dropped; without this, each that has spilled would warn of an unclosed file.
+        file = getattr(self, "_file", None)
+        if file is not None:
+            file.close()
 
     def _spill(self) -> None:
         if self._file is None:
