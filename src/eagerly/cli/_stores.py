@@ -9,8 +9,9 @@ import warnings
 from collections.abc import Generator
 from typing import Any
 
-from eagerly._cache_options import absolute, store_spec
+from eagerly._cache_options import store_spec
 from eagerly._options import nearest
+from eagerly._paths import absolute
 from eagerly.cli._parser import CommandParser
 from eagerly.errors import EagerlyError, EagerlyWarning
 
@@ -26,13 +27,8 @@ def add_action(actions: Any, name: str, summary: str, usage: str) -> CommandPars
         summary: What it does, beginning with a small letter.
         usage: What follows its name.
     """
-    made: CommandParser = actions.add_parser(
-        name,
-        help=summary,
-        description=f"{summary[0].upper()}{summary[1:]}.",
-        usage=f"{actions._prog_prefix} {name} {usage}",
-    )
-    made.prog = f"{actions._prog_prefix} {name}"
+    made: CommandParser = actions.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+    made.usage = f"{made.prog} {usage}"
     return made
 
 
