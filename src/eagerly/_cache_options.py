@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias, get_args
 
 from eagerly._numbers import seconds
 from eagerly._options import nearest
-from eagerly._paths import absolute
+from eagerly._paths import absolute, path_text
 from eagerly.cache._protocol import CacheStore
 from eagerly.errors import OptionTypeError, OptionValueError
 
@@ -95,15 +95,8 @@ def store_spec(
     Raises:
         OptionTypeError, OptionValueError: It is neither, or empty.
     """
-    if isinstance(value, str | os.PathLike):
-        path: object = os.fspath(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]  # of what?
-        if not isinstance(path, str):
-            raise OptionTypeError(f"{option} takes a str path, not {value!r}")
-        if not path.strip():
-            raise OptionValueError(f"{option} must not be empty; {otherwise}")
+    if (path := path_text(option, value, otherwise)) is not None:
         return path
-    if isinstance(value, type):
-        raise OptionTypeError(f"{option} takes a store, and {value.__name__} is a class; write {value.__name__}(...)")
     if not isinstance(value, CacheStore):
         raise OptionTypeError(f"{option} takes a path, a URL or a CacheStore, not {value!r}; {otherwise}")
     return value

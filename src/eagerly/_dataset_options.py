@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
-from eagerly._paths import absolute
+from eagerly._paths import absolute, path_text
 from eagerly.datasets._key import KeyTemplate
 from eagerly.errors import OptionTypeError, OptionValueError
 
@@ -65,15 +65,8 @@ def dataset_spec(option: str, value: object) -> Any:
     Raises:
         OptionTypeError, OptionValueError: It is neither, or empty.
     """
-    if isinstance(value, str | os.PathLike):
-        path: object = os.fspath(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]  # of what?
-        if not isinstance(path, str):
-            raise OptionTypeError(f"{option} takes a str path, not {value!r}")
-        if not path.strip():
-            raise OptionValueError(f"{option} must not be empty; write '.' for the working directory")
+    if (path := path_text(option, value, "write '.' for the working directory")) is not None:
         return path
-    if isinstance(value, type):
-        raise OptionTypeError(f"{option} takes a store, and {value.__name__} is a class; write {value.__name__}(...)")
     if not callable(getattr(value, "save", None)) or not callable(getattr(value, "load", None)):
         raise OptionTypeError(f"{option} takes a path, a URL or a DatasetStore, not {value!r}")
     return value

@@ -15,7 +15,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from eagerly.cache._outside import demand_package, masked
+from eagerly._paths import masked
+from eagerly.cache._outside import demand_package
 from eagerly.cache._protocol import Buffer
 from eagerly.errors import OptionTypeError, OptionValueError
 

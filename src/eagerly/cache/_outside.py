@@ -1,5 +1,4 @@
-"""What all stores on other machines have in common: whom they trust, how they fail, what each process has of its own,
-and what they show of a URL.
+"""What all stores on other machines have in common: whom they trust, how they fail, what each process has of its own.
 
 Nothing here talks to a server.
 """
@@ -9,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
-import re
 import secrets
 import sys
 import time
@@ -18,12 +16,13 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
 from eagerly._numbers import seconds
+from eagerly._paths import masked
 from eagerly.cache._head import head_of, short
 from eagerly.cache._leases import Lease, Leases
 from eagerly.cache._protocol import Buffer, StoredEntry
 from eagerly.errors import CacheError, MissingExtraError, OptionTypeError, OptionValueError
 
-__all__ = ["OutsideStore", "demand_package", "masked"]
+__all__ = ["OutsideStore", "demand_package"]
 
 PAUSE: Final = 1.0
 """Seconds for which a server that did not answer is not asked again, so that it does not cost its timeout each time."""
@@ -161,15 +160,6 @@ class OutsideStore:
                 listed.append(StoredEntry(key, head.tag, size - head.length, head.stored_at, head.expires))
         listed.sort(key=lambda entry: entry.stored_at, reverse=True)
         return iter(listed)
-
-
-def masked(url: str) -> str:
-    """`url` without its passwords."""
-    scheme, separator, rest = url.partition("://")
-    account, at, address = rest.rpartition("@")
-    if separator and at and ":" in account:
-        rest = f"{account.partition(':')[0]}:***{at}{address}"
-    return re.sub(r"(?i)([?&](?:\w*password|secret|token|key)=)[^&#]+", r"\1***", scheme + separator + rest)
 
 
 def _passwords(url: str) -> list[str]:
