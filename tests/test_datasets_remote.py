@@ -288,3 +288,18 @@ DatasetStore(sys.argv[1]).save("x.json", 1)
 assert "fsspec" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True)
+
+
+@pytest.mark.parametrize("chain", ["", "simplecache::"])
+def test_a_password_in_the_url_is_used_and_not_shown(chain: str) -> None:
+    where = uuid4().hex
+    store = DatasetStore(f"{chain}memory://user:s3cret@{where}/x")
+    saved = store.save("a.json", {"a": 1})
+    copy = pickle.loads(pickle.dumps(store))
+    assert copy.load("a.json") == {"a": 1}
+    assert any(f"user:s3cret@{where}" in path for path in fsspec.filesystem("memory").find("/"))
+    with pytest.raises(DatasetNotFoundError) as caught:
+        store.load("b.json")
+    shown = [repr(copy), store.base, store.path("a.json"), repr(saved), repr(saved.as_source()), str(caught.value)]
+    assert store.base == f"{chain}memory://user:***@{where}/x"
+    assert not [text for text in shown if "s3cret" in text]

@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from hashlib import sha256
 from typing import Any, BinaryIO, cast
 
+from eagerly._paths import masked
 from eagerly.datasets._hashing import HashedFile
 from eagerly.datasets._key import HIDDEN
 from eagerly.datasets._place import Stamp, Written
@@ -37,7 +38,8 @@ class RemotePlace:
     exclusive = False
 
     def __init__(self, url: str, storage_options: Mapping[str, Any]) -> None:
-        self.url = url.rstrip("/") if not url.endswith("://") else url
+        self._url = url.rstrip("/") if not url.endswith("://") else url
+        self.url = "::".join(map(masked, self._url.split("::")))  # shown in messages and manifests
         self._options = dict(storage_options)
         self._protocol = url.partition(":")[0].lower()
         self._connected: tuple[int, Any, str] | None = None
@@ -117,7 +119,7 @@ class RemotePlace:
     def lock(self, name: str) -> Generator[None]:
         # By process, as a child that was forked meanwhile has locks that nobody will release.
         stripe = sha256(name.encode()).digest()[0]
-        with _locks.setdefault((os.getpid(), self.url, stripe), threading.Lock()):
+        with _locks.setdefault((os.getpid(), self._url, stripe), threading.Lock()):
             yield
 
     def sweep(self, tidy: Callable[[str], None]) -> None:
@@ -158,7 +160,7 @@ class RemotePlace:
                     f"DatasetStore({self.url!r}) needs fsspec: pip install 'eagerly[fsspec]'"
                 ) from error
             try:
-                fs, root = cast("Any", fsspec.core).url_to_fs(self.url, **self._options)
+                fs, root = cast("Any", fsspec.core).url_to_fs(self._url, **self._options)
             except ImportError as error:
                 raise MissingExtraError(f"DatasetStore({self.url!r}): {error}") from error
             except ValueError as error:

@@ -45,6 +45,7 @@ class DatasetStore:
 
     Args:
         base: A path or any URL that fsspec knows. A relative path is taken from the working directory of now.
+            A password in a URL is used, and shown nowhere.
         versions: Keep every version. What is under a key is always the latest.
         overwrite: Let two calls of one session save under the same key.
         storage_options: For URLs: what fsspec takes, for example credentials.
@@ -82,7 +83,7 @@ class DatasetStore:
 
     @property
     def base(self) -> str:
-        """Where it is: an absolute path or a URL."""
+        """Where it is: an absolute path, or a URL without its passwords."""
         return self._place.url
 
     @property
@@ -91,7 +92,7 @@ class DatasetStore:
         return self._place.shared
 
     def path(self, key: str) -> str:
-        """The file of `key`, or its URL, whether there is one or not.
+        """The file of `key`, or its URL without passwords, whether there is one or not.
 
         Raises:
             DatasetKeyError: `key` cannot be one.
