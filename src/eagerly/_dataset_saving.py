@@ -1,4 +1,4 @@
-"""What calls and people do with datasets: saving results, saving and loading by hand; with hooks and provenance.
+"""What calls do with datasets: save their results, with hooks and provenance. `_datasets` is what people do by hand.
 
 How a dataset gets into its place stands in `eagerly.datasets`.
 """
@@ -12,6 +12,7 @@ from eagerly._dataset_options import DatasetOptions
 from eagerly._scope import OUTSIDE
 from eagerly._steps import Access, Plan
 from eagerly._stores import code_digest, dataset_store
+from eagerly.datasets._trouble import not_saved
 from eagerly.errors import DatasetError, DatasetKeyError
 from eagerly.hooks._compile import is_from_hook
 
@@ -156,7 +157,7 @@ def finish_stream(call: TaskContext, stored: StoredCall) -> Plan[None]:
 
 def _failed(call: TaskContext, error: Exception, key: str, value: Any) -> DatasetError:
     """The call ends with an error about its dataset, which is returned to be raised."""
-    failed = _as_dataset_error(error, key, value)
+    failed = not_saved(error, key, value)
     call.fail_for_good(failed)
     return failed
 
@@ -238,11 +239,3 @@ def _summary(value: Any) -> Any:
 
 def _is_small(value: Any) -> bool:
     return value is None or type(value) in (bool, int, float) or (type(value) is str and len(value) <= 100)
-
-
-def _as_dataset_error(error: Exception, key: str, value: Any) -> DatasetError:
-    if isinstance(error, DatasetError):
-        error.key = error.key or key
-        error.result = value
-        return error
-    return DatasetError(f"dataset {key!r} could not be saved: {type(error).__name__}: {error}", key=key, result=value)

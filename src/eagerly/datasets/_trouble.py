@@ -8,7 +8,7 @@ from typing import Any
 
 from eagerly.errors import DatasetError, MissingExtraError
 
-__all__ = ["loading", "saving"]
+__all__ = ["loading", "not_saved", "saving"]
 
 
 @contextmanager
@@ -17,12 +17,18 @@ def saving(key: str, result: Any) -> Generator[None]:
     try:
         yield
     except DatasetError as error:
-        error.key, error.result = error.key or str(key), result
+        not_saved(error, key, result)
         raise
     except Exception as error:
-        raise DatasetError(
-            f"dataset {key!r} could not be saved: {_describe(error)}", key=str(key), result=result
-        ) from error
+        raise not_saved(error, key, result) from error
+
+
+def not_saved(error: Exception, key: str, result: Any) -> DatasetError:
+    """`error` itself if it tells of a dataset, else one that does; with `key` and `result`."""
+    if not isinstance(error, DatasetError):
+        return DatasetError(f"dataset {key!r} could not be saved: {_describe(error)}", key=str(key), result=result)
+    error.key, error.result = error.key or str(key), result
+    return error
 
 
 @contextmanager
