@@ -1,16 +1,16 @@
-"""A file that is hashed while it is written."""
+"""A file that is hashed while it is written, and the hash of one that is there."""
 
 from __future__ import annotations
 
 import io
 import os
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
-__all__ = ["HashedFile"]
+__all__ = ["HashedFile", "digest_of"]
 
 _BUFFER = 1 << 18
 
@@ -96,13 +96,18 @@ class _Raw(io.RawIOBase):
     def digest(self) -> str:
         if self._straight:
             return self._hash.hexdigest()
-        return digest_of(self._fd)
+        with open(self._fd, "rb", buffering=0, closefd=False) as file:
+            file.seek(0)
+            return digest_of(file)
 
 
-def digest_of(fd: int) -> str:
-    """The SHA-256 of the file behind `fd`, read from its beginning, in hex."""
-    digest: Any = sha256()
-    os.lseek(fd, 0, os.SEEK_SET)
-    while chunk := os.read(fd, 1 << 20):
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes | None: ...
+
+
+def digest_of(file: _Readable) -> str:
+    """The SHA-256 of what is left to be read of `file`, in hex."""
+    digest = sha256()
+    while chunk := file.read(1 << 20):
         digest.update(chunk)
-    return digest.hexdigest()  # type: ignore[no-any-return]
+    return digest.hexdigest()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from hashlib import sha256
 from typing import BinaryIO, Literal, NamedTuple
 
+from eagerly.datasets._hashing import digest_of
 from eagerly.datasets._manifest import Manifest, Save, manifest_path, versions_folder
 from eagerly.datasets._place import Place, Stamp
 from eagerly.datasets._publication import open_known, read_save
@@ -34,7 +34,7 @@ def identify(file: BinaryIO, manifest: Manifest, stamp: Stamp) -> Save:
     """The save that `file` is. Where that makes a difference for loading and nothing else tells, its content does."""
     candidates = manifest.candidates(stamp)
     if len({(each.format, repr(sorted(each.options.items()))) for each in candidates}) > 1:
-        digest = _digest(file)
+        digest = digest_of(file)
         file.seek(0)
         return next((each for each in candidates if each.sha256 == digest), candidates[0])
     return manifest.describe(stamp)
@@ -99,12 +99,5 @@ def _check_version(place: Place, key: str, version: str) -> Iterator[Problem]:
 def _compare(key: str, file: BinaryIO, stamp: Stamp, saves: Sequence[Save], version: str = "") -> Iterator[Problem]:
     if all(save.stamp.size != stamp.size for save in saves):
         yield Problem(key, "altered", f"it has {stamp.size} bytes, and {saves[0].stamp.size} were saved", version)
-    elif _digest(file) not in {save.sha256 for save in saves}:
+    elif digest_of(file) not in {save.sha256 for save in saves}:
         yield Problem(key, "altered", "its SHA-256 is not that of what was saved", version)
-
-
-def _digest(file: BinaryIO) -> str:
-    digest = sha256()
-    while chunk := file.read(1 << 20):
-        digest.update(chunk)
-    return digest.hexdigest()
