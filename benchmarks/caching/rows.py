@@ -33,6 +33,7 @@ class Row:
         ours: How eagerly takes part.
         on_disk: Whether the others that take part are those that store on the disk, or those that do not.
         large: Whether it moves so much memory that it would disturb the small ones.
+        least: Operations in a round at least: a round of a millisecond would be a handful of cold misses.
     """
 
     key: str
@@ -42,6 +43,7 @@ class Row:
     ours: type[Eagerly] = EagerlyWithoutMemory
     on_disk: bool = True
     large: bool = False
+    least: int = 1
 
 
 def _hit(library: Library, _: int) -> Round:
@@ -67,7 +69,7 @@ def _key(library: Library, _: int) -> Round:
 ROWS = (
     Row("hit-memory", "hit, memory tier, two scalars", 5 * US, _hit, ours=Eagerly, on_disk=False),
     Row("hit-disk", "hit, disk, two scalars", 14 * US, _hit),
-    Row("miss", "miss, with storing and computing once", 80 * US, _miss, ours=Eagerly),
+    Row("miss", "miss, with storing and computing once", 80 * US, _miss, ours=Eagerly, least=25),
     Row("load", "load an array result of {size}", 0.3 * MS, _load, large=True),
     Row("argument", "hit with an array argument of {size}", 45 * MS, _argument, large=True),
     Row("key", f"key of {INTS:,} ints", 3 * MS, _key, large=True),
@@ -90,7 +92,7 @@ def contestants(
                 print(f"{name}, {row.key}: {error}", file=sys.stderr)
                 refused[row.key, name] = type(error).__name__
             else:
-                yield row, Contestant(row.key, name, work_round)
+                yield row, Contestant(row.key, name, work_round, least=1 if library.apart else row.least)
 
 
 def _hits(library: Library, function: Callable[..., Any], *arguments: Any) -> Round:
