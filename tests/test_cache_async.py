@@ -125,6 +125,23 @@ class TestTheLoopGoesOn:
         assert len(threads) >= 3
         assert threading.get_ident() not in threads
 
+    async def test_large_items_are_packed_elsewhere(self) -> None:
+        packed: list[int] = []
+
+        class Large(list[int]):
+            def __reduce__(self) -> Any:
+                packed.append(threading.get_ident())
+                return list, ()
+
+        async def stream(x: int) -> Any:
+            yield Large(range(20_000))
+            yield Large(range(3))
+
+        work = cached(stream)
+        assert [len(item) async for item in work(1)] == [20_000, 3]
+        here = threading.get_ident()
+        assert [thread == here for thread in packed] == [False, True]
+
     async def test_cancelled_while_the_store_is_busy(self, store: GatedStore) -> None:
         gate = store.gates["get"] = Gate()
         work = cached(double)
