@@ -12,7 +12,7 @@ import sys
 import uuid
 from typing import TypeAlias, cast
 
-__all__ = ["is_immutable"]
+__all__ = ["is_immutable", "is_zone_info"]
 
 _ATOMS = frozenset(
     {
@@ -61,15 +61,16 @@ def _is_immutable_atom(value: object) -> bool:
     cls = type(value)
     if cls in _CLOCKS:
         zone = cast("datetime.datetime | datetime.time", value).tzinfo
-        return zone is None or type(zone) is datetime.timezone or _is_zone_info(zone)
+        return zone is None or type(zone) is datetime.timezone or is_zone_info(zone)
     if isinstance(value, enum.Enum):
         return True
     numpy = sys.modules.get("numpy")
     if numpy is not None and cls.__module__ == "numpy" and issubclass(cls, numpy.generic):
         return not issubclass(cls, numpy.void)  # a record has fields that can be assigned to
-    return _is_zone_info(value)
+    return is_zone_info(value)
 
 
-def _is_zone_info(value: object) -> bool:
+def is_zone_info(value: object) -> bool:
+    """Whether `value` is a `zoneinfo.ZoneInfo`, which is not imported to find out."""
     zoneinfo = sys.modules.get("zoneinfo")
     return zoneinfo is not None and type(value) is zoneinfo.ZoneInfo

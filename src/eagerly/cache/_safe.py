@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from eagerly.cache import _safe_array, _safe_table
 from eagerly.cache import _safe_time as clock
+from eagerly.cache._immutable import is_zone_info
 from eagerly.cache._protocol import Buffer
 from eagerly.cache._safe_wire import IN_BAND, MAX_DEPTH, Read, Reader, TooDeepError, UnfitError, Write, Writer
 from eagerly.errors import CacheError, MissingExtraError
@@ -154,7 +155,7 @@ def _put_path(writer: Writer, value: pathlib.PurePath) -> None:
 
 
 def _put_other(writer: Writer, value: Any) -> None:
-    if clock.is_zone_info(value):
+    if is_zone_info(value):
         clock.put_zone_info(writer, value)
         return
     described = _safe_array.describe(value) or _safe_table.describe(value)

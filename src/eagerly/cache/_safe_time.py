@@ -5,9 +5,9 @@ from __future__ import annotations
 import datetime
 import re
 import struct
-import sys
 from typing import Any
 
+from eagerly.cache._immutable import is_zone_info
 from eagerly.cache._safe_wire import Reader, UnfitError, Writer
 
 __all__ = [
@@ -17,7 +17,6 @@ __all__ = [
     "get_timedelta",
     "get_timezone",
     "get_zone_info",
-    "is_zone_info",
     "put_date",
     "put_datetime",
     "put_time",
@@ -92,11 +91,6 @@ def get_zone_info(reader: Reader) -> datetime.tzinfo:
     if not _ZONE_NAME.fullmatch(name):  # the name becomes a path
         raise ValueError(f"{name!r} is no time zone")
     return zoneinfo.ZoneInfo(name)
-
-
-def is_zone_info(value: object) -> bool:
-    zoneinfo = sys.modules.get("zoneinfo")
-    return zoneinfo is not None and type(value) is zoneinfo.ZoneInfo
 
 
 def _put_clock(writer: Writer, value: datetime.datetime | datetime.time) -> None:
