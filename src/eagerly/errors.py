@@ -41,11 +41,11 @@ class EagerlyError(Exception):
 
 
 class OptionTypeError(EagerlyError, TypeError):
-    """An argument of `task`, `workflow`, `session` or `Retry` has the wrong type."""
+    """An argument of this library, such as one of `task` or of a store, has the wrong type."""
 
 
 class OptionValueError(EagerlyError, ValueError):
-    """An argument of `task`, `workflow`, `session` or `Retry` has a value that cannot work."""
+    """An argument of this library, such as one of `task` or of a store, has a value that cannot work."""
 
 
 class PluginError(EagerlyError, TypeError):
@@ -106,7 +106,10 @@ class MissingExtraError(EagerlyError, ImportError):
 
 
 class CacheError(EagerlyError, RuntimeError):
-    """A cache store could not do what it was asked to. Out of a task's call it never comes: there it is a miss."""
+    """A cache store could not do what it was asked to.
+
+    Out of a task's call it never comes: there it is a miss. Only a `CacheRecursionError` does: it is a mistake in the tasks.
+    """
 
 
 class CorruptEntryError(CacheError):
@@ -141,7 +144,7 @@ class DatasetError(EagerlyError, RuntimeError):
 
     Attributes:
         key: The key of the dataset.
-        result: What was to be saved, so that it is not lost; None if nothing was.
+        result: What was to be saved, so that it is not lost; None if nothing was, or for a stream.
     """
 
     def __init__(self, message: str, *, key: str = "", result: Any = None) -> None:
