@@ -1,7 +1,7 @@
 """The door to `eagerly.cache` and `eagerly.datasets`, which are loaded by who first uses them.
 
-Most programs do not use both, and many use neither: the import of this library must not pay for them. This is the only
-module below the command line that imports other parts of the library late.
+Most programs do not use both, and many use neither: the import of this library must not pay for them. Only this
+module, and `cache._open` for sorts of stores, imports other parts of the library late.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ def code_digest(declaration: Declaration) -> str:
     return declaration.code  # type: ignore[no-any-return]  # a str
 
 
-def explain(client: CacheClient | None, keys: KeyMaker, key: CallKey, now: float, reason: str) -> Explanation:
+def explain(client: CacheClient | None, keys: KeyMaker, key: CallKey, now: float, mode: str) -> Explanation:
     """Whether the call of this key would be found, and if not, why."""
     from eagerly.cache._explain import explain
 
-    return explain(client, keys, key, now, reason)
+    return explain(client, keys, key, now, mode)
 
 
 def new_recording(safe: bool) -> Recording:
