@@ -108,7 +108,8 @@ class MissingExtraError(EagerlyError, ImportError):
 class CacheError(EagerlyError, RuntimeError):
     """A cache store could not do what it was asked to.
 
-    Out of a task's call it never comes: there it is a miss. Only a `CacheRecursionError` does: it is a mistake in the tasks.
+    Out of a task's call it never comes: there it is a miss. Only a `CacheRecursionError` does, which is a mistake in
+    the tasks.
     """
 
 
