@@ -83,7 +83,8 @@ def test_without_a_key_it_says_what_to_write() -> None:
     ("options", "error", "message"),
     [
         ({"signing_key": "text"}, OptionTypeError, "takes bytes, not str"),
-        ({"signing_key": b""}, OptionValueError, "everybody could sign"),
+        ({"signing_key": b""}, OptionValueError, r"RedisStore\(signing_key=\.\.\.\) has 0 bytes, which can be guessed"),
+        ({"signing_key": b"k" * 15}, OptionValueError, "it takes 16 or more"),
         ({"signing_key": SECRET, "safe": 1}, OptionTypeError, "takes True or False, not 1"),
         ({"safe": True, "prefix": ""}, OptionValueError, "must not be empty"),
         ({"safe": True, "timeout": 0}, OptionValueError, "timeout"),
@@ -117,7 +118,7 @@ def test_a_url_is_a_str() -> None:
     ],
 )
 def test_no_secret_is_shown(url: str, shown: str) -> None:
-    assert repr(RedisStore(url, signing_key=b"hunter2")) == f"RedisStore({shown!r}, signing_key=...)"
+    assert repr(RedisStore(url, signing_key=b"hunter2" * 3)) == f"RedisStore({shown!r}, signing_key=...)"
     assert repr(RedisStore(url, safe=True)) == f"RedisStore({shown!r}, safe=True)"
 
 

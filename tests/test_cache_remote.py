@@ -119,7 +119,7 @@ assert "s3fs" not in sys.modules
 
 
 def test_no_secret_is_shown() -> None:
-    store = RemoteStore("ftp://user:hunter2@host/cache", signing_key=b"hunter2")
+    store = RemoteStore("ftp://user:hunter2@host/cache", signing_key=b"hunter2" * 3)
     assert repr(store) == "RemoteStore('ftp://user:***@host/cache', signing_key=...)"
     assert "hunter2" not in store.namespace
 

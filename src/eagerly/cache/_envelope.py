@@ -40,7 +40,7 @@ from eagerly.cache._payload import checksum, find_payload, make_table, pad, plac
 from eagerly.cache._protocol import Buffer
 from eagerly.errors import CorruptEntryError, OptionTypeError, OptionValueError, UntrustedEntryError
 
-__all__ = ["Envelopes", "Header", "Unpacked"]
+__all__ = ["Envelopes", "Header", "Unpacked", "check_signing_key"]
 
 VERSION: Final = 1
 MAX_CHECKED: Final = 1 << 20
@@ -126,6 +126,7 @@ class Envelopes:
     ) -> None:
         self._safe = safe
         self._verify = verify
+        check_signing_key("signing_key", signing_key)
         self._mac = None if signing_key is None else _start_signature(signing_key, namespace)
 
     def pack(self, key: bytes, value: Any, *, expires: float | None = None, meta: bytes = b"") -> list[Buffer]:
@@ -326,17 +327,31 @@ def _view(data: Buffer) -> memoryview:
     return view if view.format == "B" and view.ndim == 1 else view.cast("B")
 
 
-def _start_signature(signing_key: object, namespace: str) -> hashlib.blake2b:
-    if not isinstance(signing_key, bytes):
+def check_signing_key(option: str, key: object) -> None:
+    """Refuse what can be no signing key, or can be guessed.
+
+    Args:
+        option: Names the argument in the message, e.g. ``RedisStore(signing_key=...)``.
+        key: What the caller gave; None is no key, and all right.
+
+    Raises:
+        OptionTypeError, OptionValueError: It is neither None nor bytes, or is too short.
+    """
+    if key is None:
+        return
+    if not isinstance(key, bytes):
         raise OptionTypeError(
-            f"signing_key takes bytes, not {type(signing_key).__name__}; "
+            f"{option} takes bytes, not {type(key).__name__}; "
             "for example bytes.fromhex(os.environ['CACHE_SIGNING_KEY'])"
         )
-    if len(signing_key) < MIN_SIGNING_KEY:
+    if len(key) < MIN_SIGNING_KEY:
         raise OptionValueError(
-            f"signing_key has {len(signing_key)} bytes, which can be guessed; it takes {MIN_SIGNING_KEY} or more: "
-            "make one with secrets.token_bytes(32), and keep it secret"
+            f"{option} has {len(key)} bytes, which can be guessed; it takes {MIN_SIGNING_KEY} or more: make one with "
+            "secrets.token_bytes(32), and keep it secret"
         )
+
+
+def _start_signature(signing_key: bytes, namespace: str) -> hashlib.blake2b:
     secret = hashlib.blake2b(signing_key, digest_size=64, person=b"eagerly signing").digest()
     name = namespace.encode("utf-8", "surrogatepass")
     mac = hashlib.blake2b(key=secret, digest_size=_SIGNATURE, person=b"eagerly entry 1")

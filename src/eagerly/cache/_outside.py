@@ -17,6 +17,7 @@ from urllib.parse import unquote
 
 from eagerly._numbers import seconds
 from eagerly._paths import masked
+from eagerly.cache._envelope import check_signing_key
 from eagerly.cache._head import head_of, short
 from eagerly.cache._leases import Lease, Leases
 from eagerly.cache._protocol import Buffer, StoredEntry
@@ -181,14 +182,9 @@ def demand_package(package: str, command: str, what: str) -> None:
 
 
 def _demand_trust(kind: str, place: str, signing_key: object, safe: object) -> None:
-    if signing_key is not None and not isinstance(signing_key, bytes):
-        raise OptionTypeError(
-            f"{kind}(signing_key=...) takes bytes, not {type(signing_key).__name__}; write key.encode()"
-        )
+    check_signing_key(f"{kind}(signing_key=...)", signing_key)
     if not isinstance(safe, bool):
         raise OptionTypeError(f"{kind}(safe=...) takes True or False, not {safe!r}")
-    if signing_key == b"":
-        raise OptionValueError(f"{kind}(signing_key=...) is empty, so everybody could sign; take 32 random bytes")
     if signing_key is None and not safe:
         place = masked(place)
         raise OptionValueError(
