@@ -34,13 +34,23 @@ def eagerly_clock() -> InstantClock:
 
 
 @pytest.fixture
-def eagerly_session(eagerly_hooks: RecordingHooks, eagerly_clock: InstantClock) -> Iterator[SessionContext]:
+def eagerly_session(
+    eagerly_hooks: RecordingHooks, eagerly_clock: InstantClock, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SessionContext]:
     """The test runs in an eagerly session that records hooks, never sleeps and raises what a hook raises.
 
-    When the test is over, every call that started in it must have had exactly one ending.
+    Its cache is empty and its datasets go to a folder of their own. When the test is over, every call that started in
+    it must have had exactly one ending.
     """
     from eagerly import Settings, session
 
-    with session(plugins=[eagerly_hooks], clock=eagerly_clock, settings=Settings(strict_hooks=True)) as context:
+    folder = tmp_path_factory.mktemp("eagerly", numbered=True)
+    with session(
+        cache_store=folder / "cache",
+        dataset_store=folder / "datasets",
+        plugins=[eagerly_hooks],
+        clock=eagerly_clock,
+        settings=Settings(strict_hooks=True),
+    ) as context:
         yield context
     eagerly_hooks.verify()

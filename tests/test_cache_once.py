@@ -412,7 +412,7 @@ class TestCancellation:
 
         async def main() -> None:
             calls = [asyncio.create_task(work(1)) for _ in range(4)]
-            await auntil(lambda: followers(store) == 3, "all wait")
+            await auntil(lambda: followers(store) == 3 and body.runs == [1], "one runs and all others wait")
             for call in calls:
                 call.cancel()
             assert {type(end) for end in await asyncio.gather(*calls, return_exceptions=True)} == {

@@ -85,7 +85,8 @@ class CacheControls(Generic[P]):
         """
         key = self._key("is_cached", args, kwargs)
         client, now = self._client()
-        return client is not None and client.holds(key.digest, now)
+        mode = mode_of(self._caching("is_cached"), open_session(here.get()))
+        return client is not None and mode in ("on", "read") and client.holds(key.digest, now)
 
     def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Forget the result of a call with these arguments; whether there was one.

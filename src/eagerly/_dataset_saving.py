@@ -61,10 +61,9 @@ def ensure_dataset(call: TaskContext, stored: StoredCall, value: Any) -> Plan[No
         return
     key = options.key.render(call.inputs, call.map_index)
     try:
-        if (yield Access(lambda: store.exists(key))):
-            return
         stored.unclaim = claim_dataset(call, store, key)
-        yield from _save(call, options, store, key, value)
+        if not (yield Access(lambda: _is_of(call, store, key))):
+            yield from _save(call, options, store, key, value)
         stored.unclaim = None
     except Exception as error:
         call.start()  # what was to be a hit becomes a call that fails
@@ -78,7 +77,15 @@ def lacks_dataset(call: TaskContext) -> Plan[bool]:
     if options is None or store is None:
         return False
     key = options.key.render(call.inputs, call.map_index)
-    return not (yield Access(lambda: store.exists(key)))
+    return not (yield Access(lambda: _is_of(call, store, key)))
+
+
+def _is_of(call: TaskContext, store: DatasetStore, key: str) -> bool:
+    """Whether the dataset that is there is the result of this very call."""
+    saved = store.manifest(key)
+    assert call._stored is not None
+    assert call._stored.key is not None
+    return saved is not None and saved.provenance.get("cache_key") == call._stored.key.text
 
 
 def save_result(call: TaskContext, stored: StoredCall, result: Any) -> Plan[None]:
@@ -222,6 +229,7 @@ def provenance(call: TaskContext | None, session: SessionContext | None = None) 
         return {} if session is None or session is OUTSIDE else {"session": str(session.session_id)}
     origin: dict[str, Any] = {
         "task": call.qualified_name,
+        "cache_key": None if call._stored is None or call._stored.key is None else call._stored.key.text,
         "call": str(call.id),
         "inputs": {name: _summary(value) for name, value in call.inputs.items()},
         "sources": call.sources,
@@ -238,4 +246,5 @@ def _summary(value: Any) -> Any:
 
 
 def _is_small(value: Any) -> bool:
-    return value is None or type(value) in (bool, int, float) or (type(value) is str and len(value) <= 100)
+    cls: type[Any] = type(value)  # compared by identity, as a metaclass may do anything when it is compared
+    return value is None or any(cls is each for each in (bool, int, float)) or (cls is str and len(value) <= 100)

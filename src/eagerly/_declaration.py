@@ -63,6 +63,7 @@ class Declaration:
         "kind",
         "module",
         "name",
+        "only_cached",
         "options",
         "plain",
         "qualname",
@@ -117,6 +118,7 @@ class Declaration:
             )
         self.dataset = dataset_options(options, self.signature)
         self.stored = self.caching is not None or self.dataset is not None
+        self.only_cached = self.dataset is None and not self.is_generator
         self.code: Any = None  # filled in, as the next, by the first call that looks at it
         self.keys: Any = None
         self.tags = tags_from("task(tags=...)", given["tags"])

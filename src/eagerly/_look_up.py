@@ -16,6 +16,7 @@ from eagerly._stored import Found, StoredCall, aside, cache_of, find, keys_of, m
 from eagerly.cache._flight import Flight, Outcome, leads_to, under_way
 from eagerly.cache._protocol import MISSING
 from eagerly.errors import CacheRecursionError
+from eagerly.hooks._compile import is_from_hook
 
 if TYPE_CHECKING:
     from eagerly._cache_options import CacheOptions
@@ -35,40 +36,69 @@ _SMALL: Final = frozenset({int, float, bool, type(None), complex})
 _SHORT: Final = 10_000
 
 
-def recall(call: TaskContext) -> Found | Failed | None:
-    """What is stored for this call, or None if that takes more than one look: `look_up` does the rest.
+RUN: Final = ()
+"""In the place of a `Found`: there is nothing, and the function has to run."""
 
-    A shortcut for hits: what an event loop must not wait for, and every rare case, is left to the plan.
+
+def recall(call: TaskContext) -> Found | Failed | tuple[()] | None:
+    """What is stored for this call; `RUN` if that is nothing and this call computes it; None: `look_up` finds out.
+
+    A shortcut for the usual: what an event loop must not wait for, and every rare case, is left to the plan.
     """
     declaration, session = call._task.declaration, call._session
     options = declaration.caching
-    if options is None or declaration.keys is None or declaration.dataset is not None or declaration.is_generator:
+    if options is None or declaration.keys is None or not declaration.only_cached:
         return None
     client = cache_of(declaration, session)
     if client is None or mode_of(options, session) != "on":
         return None
     inputs = call.inputs
-    if not _all_small(inputs):
+    if declaration.is_async and not _all_small(inputs):
         return None
     key = declaration.keys.key(inputs)
     now = call.clock.time()
     value = client.recall(key.digest, now)
     if value is MISSING:
-        stored = call._stored = StoredCall(declaration.is_async, client, key)
-        if declaration.is_async and client.blocking:
-            return None
-        try:
-            value = client.fetch(key.digest, now)
-        except Exception:  # the plan will meet it too, and report it
-            return None
+        looked, is_async = False, declaration.is_async
+        if not (is_async and client.blocking):
+            try:
+                value = client.fetch(key.digest, now)
+                looked = True
+            except Exception:  # the plan will meet it too, and report it
+                pass
         if value is MISSING:
-            stored.looked = True
-            return None
+            stored = call._stored = StoredCall(is_async, client, key)
+            stored.looked = looked
+            return _lead(call, stored, client, key, now) if looked and not is_async else None
     if session.hooks.on_cache_hit is None:
         call.ended = True
     else:
         call.hit(key.text, value)
     return Found(value)
+
+
+def _lead(call: TaskContext, stored: StoredCall, client: CacheClient, key: CallKey, now: float) -> tuple[()] | None:
+    """Become the one call that computes this key, if nobody has to be followed, nor asked twice: `RUN`, or None."""
+    if call._outer._call is not None:
+        return None
+    flight = stored.flight = Flight(key.digest, client.flights)
+    if not flight.begin():
+        stored.flight = None
+        return None
+    try:
+        claim = client.claim(key.digest, now)
+        if claim.granted and claim.value is MISSING and claim.error is None:
+            flight.lock = claim.lock
+            call.miss(key.text)
+            return RUN
+    except BaseException as error:
+        stored.give_up(None)
+        if isinstance(error, Exception) and not is_from_hook(error):
+            return None  # the plan will meet it too, and report it
+        raise
+    stored.give_up(None)
+    stored.looked = False
+    return None
 
 
 def look_up(call: TaskContext) -> Plan[Found | Failed | None]:
@@ -133,9 +163,12 @@ def _look_in_cache(call: TaskContext, stored: StoredCall, options: CacheOptions)
 
 def _all_small(inputs: dict[str, Any]) -> bool:
     """Whether the arguments are so small that an event loop can afford to encode them."""
-    for value in inputs.values():
-        if type(value) not in _SMALL and not (type(value) is str and len(value) < _SHORT):
-            return False
+    try:
+        for value in inputs.values():
+            if type(value) not in _SMALL and not (type(value) is str and len(value) < _SHORT):
+                return False
+    except Exception:  # a class that cannot be hashed; making the key will say so
+        return False
     return True
 
 

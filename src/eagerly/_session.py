@@ -92,7 +92,7 @@ class Session:
         known = global_plugins(discover=settings.discover_plugins)
         plugins = _without_repeats((*outer.plugins, *known, *self.plugins))
         same = plugins == outer.plugins and outer is not OUTSIDE and settings == outer.settings
-        return SessionContext(
+        context = SessionContext(
             outer=scope,
             name=self.name,
             clock=outer.clock if self.clock is UNSET else self.clock or SYSTEM_CLOCK,
@@ -104,6 +104,9 @@ class Session:
             cache_mode=self._choose("cache_mode", outer, outer.cache_mode, settings),
             dataset_place=self._choose("dataset_store", outer, outer.dataset_place, settings),
         )
+        if isinstance(context.cache_place, str) and "://" in context.cache_place:
+            context.cache_client  # noqa: B018 - made now, so that what is wrong with a URL is told here, not by a task
+        return context
 
     def _choose(self, name: str, outer: SessionContext, inherited: Any, settings: Settings) -> Any:
         """An argument of this session; else what its own settings say; else that of the session around it."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from eagerly._dataset_saving import save_result
 from eagerly._scope import OUTSIDE
 from eagerly._settings import mode_outside, resolve_settings
-from eagerly._steps import Access, Plan
+from eagerly._steps import Access, Plan, carry_out
 from eagerly._stores import cache_client, key_maker, replay_frames
 from eagerly._threads import Job, start_on_helper
 from eagerly._warnings import warn
@@ -172,38 +172,75 @@ def keep(call: TaskContext, result: Any) -> Plan[None]:
     yield from save_result(call, stored, result)
 
 
-def _publish(call: TaskContext, stored: StoredCall, client: CacheClient, result: Any) -> Plan[None]:
-    key, keys = stored.key, keys_of(call._task.declaration)
-    assert key is not None
-    expires = expires_at(call)
-    flight = stored.flight
-    parts: list[Any] | None = None
+def keep_here(call: TaskContext, result: Any) -> None:
+    """`keep`, in this thread."""
+    stored = call._stored
+    assert stored is not None
+    if stored.client is not None and stored.mode != "read":
+        publication = _Publication(call, stored, stored.client, result)
+        try:
+            publication.make()
+        except Exception as error:
+            publication.failed(error)
+        publication.end()
+    if stored.dataset is not None:
+        carry_out(save_result(call, stored, result))
 
-    def publish() -> None:
-        nonlocal parts
+
+def _publish(call: TaskContext, stored: StoredCall, client: CacheClient, result: Any) -> Plan[None]:
+    publication = _Publication(call, stored, client, result)
+    try:
+        yield Access(publication.make, client.blocking)
+    except Exception as error:
+        publication.failed(error)
+    publication.end()
+
+
+class _Publication:
+    """A result on its way into the cache."""
+
+    __slots__ = ("_call", "_client", "_expires", "_flight", "_key", "_packed", "_result", "_stored")
+
+    def __init__(self, call: TaskContext, stored: StoredCall, client: CacheClient, result: Any) -> None:
+        assert stored.key is not None
+        self._call, self._stored, self._client, self._result = call, stored, client, result
+        self._key = stored.key
+        self._expires = expires_at(call)
+        self._flight = stored.flight
+        self._packed = False
+
+    def make(self) -> None:
+        """Store it, and tell those who wait for it."""
+        call, client, key, result, expires = self._call, self._client, self._key, self._result, self._expires
+        keys = keys_of(call._task.declaration)
         outcome = Outcome("alone")
         try:
-            stored.flight = None  # it lands here now, even if the caller does not wait for that
+            self._stored.flight = None  # it lands here now, even if the caller does not wait for that
             parts = client.pack(key.digest, result, expires=expires, meta=keys.describe(key))
+            self._packed = True
             try:
                 client.publish(key.digest, parts, result, expires=expires, tag=keys.tag)
-                outcome = Outcome("stored")
+                outcome = STORED
             except Exception:
                 outcome = Outcome("packed", b"".join(parts))
                 raise
         finally:
+            flight = self._flight
             if flight is not None:
                 flight.land(outcome)
                 flight.release()
 
-    try:
-        yield Access(publish, client.blocking)
-    except Exception as error:
-        report(call, client, key, error, of_result=parts is None)
-    flight, stored.flight = stored.flight, None
-    if flight is not None:  # not even a thread could be started
-        flight.land(Outcome("gone"))
-        flight.release()
+    def failed(self, error: Exception) -> None:
+        report(self._call, self._client, self._key, error, of_result=not self._packed)
+
+    def end(self) -> None:
+        flight, self._stored.flight = self._stored.flight, None
+        if flight is not None:  # not even a thread could be started
+            flight.land(Outcome("gone"))
+            flight.release()
+
+
+STORED = Outcome("stored")
 
 
 def expires_at(call: TaskContext) -> float | None:

@@ -148,18 +148,21 @@ async def replayed_async(call: TaskContext, step: Callable[[], Any]) -> AsyncGen
         except Exception as error:
             thrown = error
     afresh: AsyncGenerator[Any, Any] = _afresh(call)
-    for _ in range(given):
-        await anext(afresh)
-    while True:
-        try:
-            item = await (afresh.asend(value) if thrown is None else afresh.athrow(thrown))
-        except StopAsyncIteration:
-            return
-        value = thrown = None
-        try:
-            value = yield item
-        except Exception as error:
-            thrown = error
+    try:
+        for _ in range(given):
+            await anext(afresh)
+        while True:
+            try:
+                item = await (afresh.asend(value) if thrown is None else afresh.athrow(thrown))
+            except StopAsyncIteration:
+                return
+            value = thrown = None
+            try:
+                value = yield item
+            except Exception as error:
+                thrown = error
+    finally:
+        await afresh.aclose()  # here and now; who is dropped is closed by the event loop, some time later
 
 
 def _afresh(call: TaskContext) -> Any:

@@ -16,7 +16,7 @@ from eagerly._escape import ESCAPING, warn_escaped
 from eagerly._look_up import look_up, recall
 from eagerly._scope import here
 from eagerly._steps import carry_out, carry_out_async
-from eagerly._stored import StoredCall, keep
+from eagerly._stored import StoredCall, keep, keep_here
 from eagerly._stored_stream import exhausted, passing, replayed, replayed_async, steered, stream_keeper
 from eagerly._task import P, R, Task
 
@@ -37,12 +37,15 @@ class SyncTask(Task[P, R]):
     __slots__ = ()
     kind = Kind.SYNC
 
-    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:  # noqa: C901 - one loop, read from top to bottom
         call = TaskContext(self, args, kwargs)
         func, declaration = self.func, self.declaration
         timeout = declaration.timeout
-        if (stored := declaration.stored) and (found := recall(call) or carry_out(look_up(call))) is not None:
-            return found.value  # type: ignore[no-any-return]  # it gives Any
+        if stored := declaration.stored:
+            if (found := recall(call)) is None:
+                found = carry_out(look_up(call))
+            if found:
+                return found.value  # type: ignore[no-any-return]  # it gives Any
         call.start()
         try:
             while True:
@@ -59,7 +62,7 @@ class SyncTask(Task[P, R]):
                     if type(result) in ESCAPING:
                         warn_escaped(declaration, "task", result)
                     if stored:
-                        carry_out(keep(call, result))
+                        keep_here(call, result)
                     call.succeed(result)
                     return result  # type: ignore[no-any-return]  # it gives Any
                 call.clock.sleep(delay)
@@ -185,11 +188,17 @@ class AsyncTaskStream(Task[P, R]):
         def __get__(self, instance: Any, owner: Any = None) -> Any: ...
 
 
-async def _run_async_task(call: TaskContext, func: Any, args: Any, kwargs: Any) -> Any:
+async def _run_async_task(  # noqa: C901 - as above
+    call: TaskContext, func: Any, args: Any, kwargs: Any
+) -> Any:
     declaration = call._task.declaration
     timeout = declaration.timeout
-    if (stored := declaration.stored) and (found := recall(call) or await carry_out_async(look_up(call))) is not None:
-        return found.value
+    if stored := declaration.stored:
+        found: Any = recall(call)
+        if found is None:
+            found = await carry_out_async(look_up(call))
+        if found is not None:
+            return found.value
     call.start()
     try:
         while True:
@@ -288,16 +297,19 @@ async def _run_async_stream(  # noqa: C901 - one loop, read from top to bottom
     if call._task.declaration.stored and (found := await carry_out_async(look_up(call))) is not None:
         replay = replayed_async(call, found.value)
         advance = replay.asend
-        while True:
-            try:
-                item = await advance(value)
-            except StopAsyncIteration:
-                return
-            try:
-                value = yield item
-                advance = replay.asend
-            except Exception as error:
-                advance, value = replay.athrow, error
+        try:
+            while True:
+                try:
+                    item = await advance(value)
+                except StopAsyncIteration:
+                    return
+                try:
+                    value = yield item
+                    advance = replay.asend
+                except Exception as error:
+                    advance, value = replay.athrow, error
+        finally:
+            await replay.aclose()  # and with it the function, if the replay has turned into a run of it
     call.start()
     _ending = EndingOf(call)  # lives as long as this frame does
     try:

@@ -187,9 +187,7 @@ class CacheClient:
         value: Any = MISSING
         error: Exception | None = None
         try:
-            value = self.recall(key, now)
-            if value is MISSING:
-                value = self.fetch(key, now)
+            value = self.fetch(key, now)
         except Exception as problem:
             error = problem
         except BaseException:

@@ -223,12 +223,16 @@ def _dump_by_value(value: Any, keep_in_band: Callable[[pickle.PickleBuffer], boo
 
 @functools.cache
 def _value_pickler() -> Callable[..., Any]:
+    import io
+
     import cloudpickle
 
     base: Any = cloudpickle.Pickler
 
     class Pickler(base):  # type: ignore[misc]  # untyped
         def reducer_override(self, obj: Any) -> Any:
+            if isinstance(obj, io.IOBase | memoryview):  # cloudpickle would give a copy of the content instead
+                raise pickle.PicklingError(f"a {type(obj).__name__} would come back as something else")
             return NotImplemented if _is_named_in_main(obj) else base.reducer_override(self, obj)
 
     return Pickler

@@ -13,10 +13,13 @@ import contextlib
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
+
+from eagerly.cache._schema import ROW, SCHEMA
 
 if TYPE_CHECKING:
 
@@ -27,11 +30,8 @@ if TYPE_CHECKING:
         """What is used of diskcache, which has no types."""
 
         def transact(self) -> AbstractContextManager[None]: ...
-        def set(self, key: bytes, value: object, *, tag: str) -> bool: ...
         def delete(self, key: bytes) -> bool: ...
         def clear(self) -> int: ...
-        def _row_insert(self, key: bytes, raw: bool, now: float, columns: tuple[Any, ...]) -> None: ...
-        def _row_update(self, rowid: int, now: float, columns: tuple[Any, ...]) -> None: ...
 
 else:
     from diskcache import Cache as _Cache
@@ -55,39 +55,22 @@ NAME = "cache.db"
 
 GET = "SELECT value, expire_time FROM Cache WHERE key = ? AND raw = 1"
 
+_FIND = "SELECT rowid, filename FROM Cache WHERE key = ? AND raw = 1"
+_INSERT = (
+    "INSERT INTO Cache(key, raw, store_time, expire_time, access_time, tag, size, filename, value)"
+    " VALUES (?, 1, ?, ?, ?, ?, ?, ?, ?)"
+)
+_UPDATE = (
+    "UPDATE Cache SET store_time = ?, expire_time = ?, access_time = ?, access_count = 0, tag = ?, size = ?, mode = 0,"
+    " filename = ?, value = ? WHERE rowid = ?"
+)
 _TOUCH = "UPDATE Cache SET access_time = ? WHERE key = ? AND raw = 1 AND access_time < ?"
-
-# What the statements of diskcache need. Differences to its own: `Settings` holds the size only, kept by triggers that
-# count some bytes per row; NULL is in no index; and files are found by name.
-_ROW = 256
-SCHEMA = {
-    "Settings": "CREATE TABLE Settings (key TEXT NOT NULL UNIQUE, value)",
-    "Cache": (
-        "CREATE TABLE Cache (rowid INTEGER PRIMARY KEY, key BLOB, raw INTEGER, store_time REAL, expire_time REAL,"
-        " access_time REAL, access_count INTEGER DEFAULT 0, tag BLOB, size INTEGER DEFAULT 0, mode INTEGER DEFAULT 0,"
-        " filename TEXT, value BLOB)"
-    ),
-    "Cache_key_raw": "CREATE UNIQUE INDEX Cache_key_raw ON Cache(key, raw)",
-    "Cache_expire_time": "CREATE INDEX Cache_expire_time ON Cache(expire_time) WHERE expire_time IS NOT NULL",
-    "Cache_access_time": "CREATE INDEX Cache_access_time ON Cache(access_time)",
-    "Cache_filename": "CREATE INDEX Cache_filename ON Cache(filename) WHERE filename IS NOT NULL",
-    "Settings_size_insert": (
-        "CREATE TRIGGER Settings_size_insert AFTER INSERT ON Cache FOR EACH ROW BEGIN"
-        f" UPDATE Settings SET value = value + NEW.size + {_ROW} WHERE key = 'size'; END"
-    ),
-    "Settings_size_update": (
-        "CREATE TRIGGER Settings_size_update AFTER UPDATE OF size ON Cache FOR EACH ROW BEGIN"
-        " UPDATE Settings SET value = value + NEW.size - OLD.size WHERE key = 'size'; END"
-    ),
-    "Settings_size_delete": (
-        "CREATE TRIGGER Settings_size_delete AFTER DELETE ON Cache FOR EACH ROW BEGIN"
-        f" UPDATE Settings SET value = value - OLD.size - {_ROW} WHERE key = 'size'; END"
-    ),
-}
 
 TROUBLE = (sqlite3.Error, OSError, UnicodeError)
 """What using an index can raise: with a damaged one, even the message of SQLite's error may be no text."""
 
+# A checkpoint takes as long as a hundred puts; the log grows to 8 MB before one.
+_PRAGMAS = ("trusted_schema=OFF", "synchronous=NORMAL", "mmap_size=0", "cache_size=-4096", "wal_autocheckpoint=4000")
 _PAGE = 2048  # bytes; a put changes five pages wherever they are, so small pages mean less to write
 _CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_SCHEMA)
 _SHORT_READ = 522  # SQLITE_IOERR_SHORT_READ, as the primary code
@@ -143,12 +126,11 @@ class Opaque(_Disk):
 class _Work:
     """One operation of one thread. The garbage collector may run a task, and so another, in the middle of it."""
 
-    __slots__ = ("connection", "expires", "removed", "replaced")
+    __slots__ = ("connection", "removed", "replaced")
 
     def __init__(self, connection: sqlite3.Connection | None) -> None:
         self.connection = connection
         self.removed: list[Any] = []
-        self.expires: float | None = None
         self.replaced = False
 
 
@@ -228,17 +210,31 @@ class Index(_Cache):
             raise
 
     def save(self, key: bytes, value: tuple[int, str | None, bytes | None], expires: float | None, tag: str) -> None:
-        """`set`, with the moment of expiry as it was given."""
-        self._work.expires = expires
-        self._written += value[0] + _ROW
-        self.set(key, value, tag=tag)
-
-    def _row_insert(self, key: bytes, raw: bool, now: float, columns: tuple[Any, ...]) -> None:
-        super()._row_insert(key, raw, now, (self._work.expires, *columns[1:]))
-
-    def _row_update(self, rowid: int, now: float, columns: tuple[Any, ...]) -> None:
-        self._work.replaced = True
-        super()._row_update(rowid, now, (self._work.expires, *columns[1:]))
+        """What `set` does, with the moment of expiry as it was given, and in a fifth less time."""
+        work, now = self._work, time.time()
+        connection, removed = work.connection, work.removed
+        assert connection is not None
+        size, filename, blob = value
+        self._written += size + ROW
+        execute = connection.execute
+        own = not connection.in_transaction
+        if own:
+            execute("BEGIN IMMEDIATE")
+        try:
+            row = execute(_FIND, (key,)).fetchone()
+            if row is None:
+                execute(_INSERT, (key, now, expires, now, tag, size, filename, blob))
+            else:
+                work.replaced = True
+                removed.append(row[1])
+                execute(_UPDATE, (now, expires, now, tag, size, filename, blob, row[0]))
+            self._cull(now, execute, removed.append)
+            if own:
+                execute("COMMIT")
+        except BaseException:
+            if own and connection.in_transaction:
+                connection.rollback()
+            raise
 
     def _cull(self, now: float, sql: Any, cleanup: Callable[[Any], None], limit: int | None = None) -> None:
         """Remove expired rows, then the least recently used ones, but no more than needed, and never that of now."""
@@ -269,7 +265,7 @@ class Index(_Cache):
         for rowid, filename, size in sql(select, arguments):
             if excess <= 0:
                 break
-            excess -= (size if isinstance(size, int) else 0) + _ROW
+            excess -= (size if isinstance(size, int) else 0) + ROW
             doomed.append((rowid,))
             if filename is not None:
                 cleanup(filename)
@@ -346,7 +342,7 @@ def connect(directory: str, timeout: float, *, writable: bool) -> Connection:
     connection.text_factory = _text
     try:
         # No memory map: a truncated database must give an error, not a signal. No functions from a planted schema.
-        for pragma in ("trusted_schema=OFF", "synchronous=NORMAL", "mmap_size=0", "cache_size=-4096"):
+        for pragma in _PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
         found = dict(connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall())
         if found != SCHEMA:

@@ -6,6 +6,7 @@ transaction that claims it, nobody's result can go by mistake.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Sequence
 
@@ -43,6 +44,8 @@ def clear(index: Index, files: ValueFiles, directory: Directory) -> int:
             raise
         return _clear_full_disk(index, files, directory)
     remove_unclaimed(index, files, [name_of(key) for key in files.found()])
+    with contextlib.suppress(sqlite3.OperationalError):  # others are reading, or there is no room even for that
+        index.shorten_log()
     return cleared
 
 

@@ -55,11 +55,13 @@ class DatasetStore:
         MissingExtraError: A URL, and fsspec or what it needs for this protocol is not installed.
 
     Example:
-        >>> store = DatasetStore("reports")
-        >>> store.save("2024/sales.json", {"total": 3}).format
-        'json'
-        >>> store.load("2024/sales.json")
-        {'total': 3}
+        >>> import tempfile
+        >>> from eagerly import DatasetStore
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     store = DatasetStore(folder)
+        ...     saved = store.save("2024/sales.json", {"total": 3})
+        ...     saved.format, store.load("2024/sales.json")
+        ('json', {'total': 3})
     """
 
     def __init__(

@@ -28,7 +28,9 @@ class StreamWriter:
         count: How many items were written.
 
     Example:
-        >>> with DatasetStore("logs").writer("today.jsonl") as writer:
+        >>> import tempfile
+        >>> from eagerly import DatasetStore
+        >>> with tempfile.TemporaryDirectory() as folder, DatasetStore(folder).writer("today.jsonl") as writer:
         ...     for number in range(3):
         ...         writer.write({"n": number})
     """
