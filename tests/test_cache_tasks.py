@@ -235,7 +235,6 @@ class TestControls:
 
 
 class TestModesAndSettings:
-    @pytest.mark.xfail(strict=True, reason="ONCE-4: is_cached does not look at the mode of the session")
     def test_is_cached_tells_what_a_call_would_find(self, runs: list[Any], hooks: RecordingHooks) -> None:
         work = counting(Kind.SYNC, runs)
         work(1)
@@ -362,6 +361,29 @@ class TestWhatIsTheSame:
         assert runs == [1]
         assert work.cache_ignore == {"conn", "verbose"}
         assert work.cache_key(1, None) != work.cache_key(2, None)
+
+    def test_what_is_ignored_is_part_of_the_key(self, hooks: RecordingHooks) -> None:
+        work = task(lambda a, b: [a, b], cache=True)
+        without_a, without_b = work.options(cache_ignore=("a",)), work.options(cache_ignore=("b",))
+        assert without_a.cache_key(1, 2) != without_b.cache_key(2, 1) != work.cache_key(2, 2)
+        assert [without_a(1, 2), without_b(2, 1)] == [[1, 2], [2, 1]]
+
+    def test_functions_of_other_names_do_not_share(self, hooks: RecordingHooks) -> None:
+        """Not even with a pinned version, which replaces the code."""
+
+        @task(cache=True, cache_version="1")
+        def one(x: int) -> str:
+            return "one"
+
+        @task(cache=True, cache_version="1")
+        def two(x: int) -> str:
+            return "two"
+
+        assert [one(1), two(1), one(1), two(1)] == ["one", "two"] * 2
+
+    def test_lambdas_cannot_be_pinned(self) -> None:
+        with pytest.raises(OptionValueError, match="cache_version"):
+            task(lambda x: x, cache=True, cache_version="1")
 
     def test_unkeyable(self, runs: list[Any], hooks: RecordingHooks) -> None:
         work = counting(Kind.SYNC, runs)
