@@ -125,12 +125,14 @@ class Programs:
         self.folder = folder
         self.log = folder / "log"
         self.running: list[Process] = []
-        self._numbers: dict[str, Path] = {}
+        self._files: dict[str, Path] = {}
 
     def start(self, code: str) -> Process:
         # The same program is the same file, as tasks of a script are known by that.
-        file = self._numbers.setdefault(code, self.folder / f"program{len(self._numbers)}.py")
-        file.write_text(PRELUDE + textwrap.dedent(code))
+        file = self._files.get(code)
+        if file is None:  # once, as the ones that run already may still be reading it
+            file = self._files[code] = self.folder / f"program{len(self._files)}.py"
+            file.write_text(PRELUDE + textwrap.dedent(code))
         process = Process(file, self.folder, self.log)
         self.running.append(process)
         return process
@@ -338,7 +340,7 @@ class TestKilled:
             programs.folder = programs.folder.parent / f"round{each}"
             programs.folder.mkdir()
             programs.log = programs.folder / "log"
-            programs._numbers = {}
+            programs._files = {}
             processes = [programs.start(code) for _ in range(3)]
             for process in processes:
                 process.expect("ready")

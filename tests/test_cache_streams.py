@@ -331,12 +331,8 @@ class TestSteeredReplay:
         assert seen == ["tidy"]
         assert consumer.next() is END
 
-    def test_closed_afterwards(
-        self, streams: Streams, consumer: Consumer, seen: list[Any], request: pytest.FixtureRequest
-    ) -> None:
+    def test_closed_afterwards(self, consumer: Consumer, seen: list[Any]) -> None:
         """The body that was begun for it is closed with it, and not when somebody collects garbage."""
-        if streams.kind.is_async:
-            request.applymarker(pytest.mark.xfail(strict=True, reason="ONCE-5: only the event loop closes it"))
         consumer.send("a")
         consumer.close()
         assert seen == ["a", "tidy"]
