@@ -2,7 +2,8 @@
 
 ``campaign FOLDER KILLS SEED`` forks workers that call tasks of all kinds in a loop on one store, and kills them. A
 worker says on a pipe what it begins and, after the call has returned, what it has got. Then ``examine FOLDER`` looks in
-a fresh process, which is told on its standard input what was said. Both write what they found as JSON.
+a fresh process, which is told on its standard input what was said. ``births FOLDER KILLS SEED`` kills those who make a store,
+each time a new one. All write what they found as JSON.
 
 Every result is a function of the arguments, so each can be checked by anybody at any time.
 """
@@ -216,6 +217,31 @@ def campaign(folder: str, kills: int, seed: int) -> dict[str, Any]:
     return {"kills": killed, "cut_short": cut_short, "acknowledged": len(said["done"]), "left": left, **found}
 
 
+def births(folder: str, kills: int, seed: int) -> dict[str, Any]:
+    """Kill processes while they make a store; then the next one uses it, and nothing else is left."""
+    chance = random.Random(seed)
+    warm_up(folder)
+    troubles: list[str] = []
+    unmade = 0
+    left: list[str] = []
+    for number in range(kills):
+        place = str(Path(folder, str(number)))
+        pid, reading = start(place, 1000, number)
+        os.read(reading, 1)  # it begins
+        select.select([], [], [], chance.uniform(0.0, 0.015))
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(reading)
+        unmade += not Path(place, "cache", "cache.db").exists()
+        with opened(place, troubles.append):
+            if small(1) != digest(1) or list(log(1)) != CALLS["log"][1](1):
+                troubles.append("wrong")
+        left += orphans(place)
+        if not Path(place, "cache", ".gitignore").exists():
+            left.append("no .gitignore")
+    return {"kills": kills, "unmade": unmade, "orphans": left, "errors": troubles}
+
+
 # Those who look afterwards
 
 
@@ -288,7 +314,8 @@ def orphans(folder: str) -> list[str]:
 
 if __name__ == "__main__":
     warnings.simplefilter("error")
-    if sys.argv[1] == "campaign":
-        json.dump(campaign(sys.argv[2], int(sys.argv[3]), int(sys.argv[4])), sys.stdout)
+    if sys.argv[1] in ("campaign", "births"):
+        killing = {"campaign": campaign, "births": births}[sys.argv[1]]
+        json.dump(killing(sys.argv[2], int(sys.argv[3]), int(sys.argv[4])), sys.stdout)
     else:
         json.dump(examine(sys.argv[2], *json.load(sys.stdin)), sys.stdout)
