@@ -2,8 +2,8 @@
 
 ``campaign FOLDER KILLS SEED`` forks workers that call tasks of all kinds in a loop on one store, and kills them. A
 worker says on a pipe what it begins and, after the call has returned, what it has got. Then ``examine FOLDER`` looks in
-a fresh process, which is told on its standard input what was said. ``births FOLDER KILLS SEED`` kills those who make a store,
-each time a new one. All write what they found as JSON.
+a fresh process, which is told on its standard input what was said. ``births FOLDER KILLS SEED`` kills those who are
+making a store, each time a new one. All write what they found as JSON.
 
 Every result is a function of the arguments, so each can be checked by anybody at any time.
 """
