@@ -19,7 +19,7 @@ SRC = Path(__file__).parent.parent / "src"
 PACKAGE = SRC / "eagerly"
 
 LAYERS: list[list[str]] = [
-    ["errors", "typing", "_sentinel", "_numbers", "_life", "_lazy", "_paths", "_checks"],
+    ["errors", "typing", "_sentinel", "_numbers", "_life", "_lazy", "_paths", "_filesystems", "_checks"],
     [
         *["_options", "_warnings", "_notes", "_clock", "_retry", "_names", "_callables", "_resemblance"],
         *["cache._protocol", "_cache_options", "datasets._key", "_dataset_options"],

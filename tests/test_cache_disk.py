@@ -364,11 +364,11 @@ def test_it_can_be_used_after_close(store: DiskStore, path: Path) -> None:
 
 def test_repr_shows_the_path_but_not_the_key(path: Path) -> None:
     assert repr(DiskStore(path)) == f"DiskStore({str(path)!r})"
-    assert "secret" not in repr(DiskStore(path, signing_key=b"secret"))
+    assert "secret" not in repr(DiskStore(path, signing_key=b"secret" * 3))
 
 
 def test_a_pickle_is_a_store_for_the_same_place(path: Path) -> None:
-    store = DiskStore(path, size_limit=12345, signing_key=b"k", safe=True, namespace="n", verify=True, timeout=2.5)
+    store = DiskStore(path, size_limit=12345, signing_key=b"k" * 16, safe=True, namespace="n", verify=True, timeout=2.5)
     store.put(key(1), [b"x"])
     copy = pickle.loads(pickle.dumps(store))
     assert copy.get(key(1)) == b"x"
@@ -377,7 +377,7 @@ def test_a_pickle_is_a_store_for_the_same_place(path: Path) -> None:
 
 
 def test_signed_entries_are_read_into_memory(path: Path) -> None:
-    store = DiskStore(path, signing_key=b"k")
+    store = DiskStore(path, signing_key=b"k" * 16)
     store.put(key(1), [b"a" * LARGE])
     found = store.get(key(1))
     assert isinstance(found, memoryview)
@@ -390,7 +390,7 @@ def test_signed_entries_are_read_into_memory(path: Path) -> None:
 def test_a_shared_signed_store_has_the_modes_of_its_directory(path: Path) -> None:
     path.mkdir()
     path.chmod(0o2770)
-    store = DiskStore(path, signing_key=b"k")
+    store = DiskStore(path, signing_key=b"k" * 16)
     store.put(key(1), [b"a" * LARGE])
     assert store.try_lock(key(1)) is not None
     assert {stat.S_IMODE(each.stat().st_mode) for each in path.rglob("*") if each.is_file()} == {0o660}

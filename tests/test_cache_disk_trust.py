@@ -28,7 +28,7 @@ def key(name: object) -> bytes:
     return hashlib.sha1(repr(name).encode()).digest()
 
 
-@pytest.fixture(params=[None, b"secret"], ids=["unsigned", "signed"])
+@pytest.fixture(params=[None, b"k" * 16], ids=["unsigned", "signed"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> DiskStore:
     """A store with a small and a large entry, of which the attacker may write everything."""
     store = DiskStore(tmp_path / "cache", signing_key=request.param)
@@ -390,7 +390,7 @@ class TestOwners:
         for place in places(plain).values():
             os.chown(place, STRANGER, STRANGER)
             place.chmod(0o777)
-        signed = DiskStore(plain.path, signing_key=b"secret")
+        signed = DiskStore(plain.path, signing_key=b"secret" * 3)
         assert signed.get(key("small")) == b"small"
         assert bytes(signed.get(key("large")) or b"") == b"L" * LARGE
         signed.put(key("new"), [b"x"])

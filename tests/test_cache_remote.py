@@ -541,3 +541,15 @@ def test_a_forked_child_talks_to_s3_by_itself(s3: S3Server) -> None:
     assert bytes(store.get(bytes(20)) or b"") == b"child"
     assert bytes(store.get(KEY) or b"") == b"parent"
     store.close()
+
+
+@pytest.mark.parametrize("name", ["plain", "a*b", "a[1]", "a?"])
+def test_signs_of_patterns_in_the_root(name: str, tmp_path: Path) -> None:
+    class Folders(LocalFileSystem):  # type: ignore[misc]
+        protocol = ("folders",)  # neither known as local nor as whole, and with the move that all file systems inherit
+        mv = fsspec.AbstractFileSystem.mv
+
+    store = RemoteStore(Folders(), str(tmp_path / name), safe=True)
+    store.put(bytes(20), [b"value"])
+    assert bytes(store.get(bytes(20)) or b"") == b"value"
+    assert store.clear() == 1

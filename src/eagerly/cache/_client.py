@@ -64,6 +64,7 @@ class CacheClient:
         self.warned: set[str] = set()
         signing_key: bytes | None = getattr(store, "signing_key", None)
         self.safe: bool = getattr(store, "safe", False)
+        self._look_again: Callable[[bytes], Buffer | None] = getattr(store, "look_again", store.get)
         self._believed = store.trusted or signing_key is not None or self.safe
         self._envelopes = Envelopes(
             signing_key=signing_key,
@@ -88,7 +89,7 @@ class CacheClient:
             return MISSING
         return tier.get(key + generation, now)
 
-    def fetch(self, key: bytes, now: float) -> Any:
+    def fetch(self, key: bytes, now: float, get: Callable[[bytes], Buffer | None] | None = None) -> Any:
         """The value from the store, or MISSING.
 
         Raises:
@@ -96,7 +97,7 @@ class CacheClient:
         """
         tier = self._tier
         generation = b"" if tier is None else self._generation()
-        data = self.store.get(key)
+        data = self.store.get(key) if get is None else get(key)
         if data is None:
             return MISSING
         self._check_trust()
@@ -187,7 +188,7 @@ class CacheClient:
         value: Any = MISSING
         error: Exception | None = None
         try:
-            value = self.fetch(key, now)
+            value = self.fetch(key, now, self._look_again)
         except Exception as problem:
             error = problem
         except BaseException:

@@ -16,10 +16,12 @@ from eagerly._numbers import count, seconds
 from eagerly._paths import absolute
 from eagerly._warnings import warn
 from eagerly.cache._directory import Directory
+from eagerly.cache._envelope import check_signing_key
 from eagerly.cache._files import ValueFiles, name_of
 from eagerly.cache._index import GET, TROUBLE, Index, is_corrupt
 from eagerly.cache._locks import HeldLock, NoLock, WaitingMark, offset_of
 from eagerly.cache._memory import MemoryTier
+from eagerly.cache._payload import size_of
 from eagerly.cache._pool import Pool
 from eagerly.cache._protocol import Buffer, CacheStats, StoredEntry
 from eagerly.cache._upkeep import clear, remove_unclaimed, sweep
@@ -58,7 +60,7 @@ class DiskStore:
         memory: The memory tier that tasks use, or None. `get` and `put` know nothing of it.
 
     Raises:
-        OptionTypeError, OptionValueError: `size_limit`, `timeout` or `memory_limit` cannot be one.
+        OptionTypeError, OptionValueError: `size_limit`, `signing_key`, `timeout` or `memory_limit` cannot be one.
 
     Example:
         >>> store = DiskStore("~/.cache/reports", size_limit=10 * 2**30)
@@ -81,6 +83,7 @@ class DiskStore:
     ) -> None:
         self.path: str = absolute(os.fspath(path))
         self.size_limit = count("DiskStore(size_limit=...)", size_limit, alternative="a number of bytes")
+        check_signing_key("DiskStore(signing_key=...)", signing_key)
         self.signing_key = signing_key
         self.safe = safe
         self.namespace = self.path if namespace is None else namespace
@@ -128,6 +131,13 @@ class DiskStore:
             self._hits += 1
         return value
 
+    def look_again(self, key: bytes, /) -> Buffer | None:
+        """As `get`, by who has just been told that there is nothing: a second miss is none."""
+        found = self.get(key)
+        if found is None:
+            self._misses -= 1
+        return found
+
     def put(self, key: bytes, parts: Sequence[Buffer], /, *, expires: float | None = None, tag: str = "") -> None:
         """Store the concatenation of `parts` under `key`, at once or not at all.
 
@@ -135,7 +145,7 @@ class DiskStore:
             CacheError: It cannot be stored: the disk is full, the entry is larger than the store, another process
                 writes for longer than `timeout`, or the directory cannot be written to.
         """
-        size = sum(part.nbytes if isinstance(part, memoryview) else len(part) for part in parts)
+        size = size_of(parts)
         if size > self.size_limit:
             raise CacheError(
                 f"an entry of {size} bytes does not fit into {self!r}, whose size_limit is {self.size_limit} bytes;"
@@ -163,6 +173,8 @@ class DiskStore:
         if not self._exists():
             return 0
         self._index.touched.clear()
+        if self.memory is not None:
+            self.memory.clear()
         cleared = self._write(lambda index: clear(index, self._files, self._directory))
         if not self._directory.is_current():
             self._pool.close_everywhere()

@@ -249,6 +249,13 @@ class MemoryStore(_Bounded):
         data: bytes = entry[0]
         return data
 
+    def look_again(self, key: bytes, /) -> Buffer | None:
+        """As `get`, by who has just been told that there is nothing: a second miss is none."""
+        found = self.get(key)
+        if found is None:
+            self._misses -= 1
+        return found
+
     def put(self, key: bytes, parts: Sequence[Buffer], /, *, expires: float | None = None, tag: str = "") -> None:
         """Store the concatenation of `parts` under `key`.
 

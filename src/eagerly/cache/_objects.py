@@ -15,6 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from eagerly._filesystems import WHOLE, move
 from eagerly._paths import masked
 from eagerly.cache._outside import demand_package
 from eagerly.cache._protocol import Buffer
@@ -22,11 +23,8 @@ from eagerly.errors import OptionTypeError, OptionValueError
 
 __all__ = ["TEMPORARY", "Listed", "Objects", "Root", "open_root"]
 
-_WHOLE: Final = frozenset({"memory", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"})
-"""Protocols whose objects appear when they are complete, so that no temporary name is needed."""
-
 _LOCAL: Final = frozenset({"file", "local"})
-_EXCLUSIVE: Final = _WHOLE | _LOCAL
+_EXCLUSIVE: Final = _LOCAL | {"memory", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"}
 """Protocols where ``mode="create"`` is known to fail if the object exists."""
 
 _S3_TIMEOUTS: Final = {"connect_timeout": 3, "read_timeout": 15, "retries": {"max_attempts": 1}}
@@ -138,7 +136,7 @@ class Objects:
         self._fs = filesystem
         self._root = root.rstrip("/")
         protocols = frozenset(_protocols(filesystem))
-        self._whole = bool(protocols & _WHOLE)
+        self._whole = bool(protocols & WHOLE)
         self._local = bool(protocols & _LOCAL)
         self.exclusive = bool(protocols & _EXCLUSIVE)
 
@@ -171,7 +169,7 @@ class Objects:
             if self._local:
                 os.replace(temporary, target)  # noqa: PTH105 - paths are strings to fsspec
             else:
-                self._fs.mv(temporary, target)
+                move(self._fs, temporary, target)
         except BaseException:
             with contextlib.suppress(Exception):
                 self._fs.rm_file(temporary)

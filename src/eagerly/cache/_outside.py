@@ -12,7 +12,7 @@ import secrets
 import sys
 import time
 from collections.abc import Generator, Iterable, Iterator
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import unquote
 
 from eagerly._numbers import seconds
@@ -49,6 +49,17 @@ class OutsideStore:
 
     blocking = True
     trusted = False
+
+    if TYPE_CHECKING:
+
+        def get(self, key: bytes, /) -> Buffer | None: ...
+
+    def look_again(self, key: bytes, /) -> Buffer | None:
+        """As `get`, by who has just been told that there is nothing: a second miss is none."""
+        found = self.get(key)
+        if found is None:
+            self._misses -= 1
+        return found
 
     def __init__(self, place: str, signing_key: bytes | None, safe: bool, namespace: str, lease: float) -> None:
         kind = type(self).__name__

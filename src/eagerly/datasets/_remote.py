@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from hashlib import sha256
 from typing import Any, BinaryIO, cast
 
+from eagerly._filesystems import WHOLE, move
 from eagerly._paths import masked
 from eagerly.datasets._hashing import HashedFile
 from eagerly.datasets._key import HIDDEN
@@ -25,8 +26,6 @@ from eagerly.errors import MissingExtraError, OptionValueError
 
 __all__ = ["RemotePlace"]
 
-_AT_ONCE = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss", "tos", "r2", "memory"})
-"""Protocols that have no folders, and where an object is there when it is complete."""
 _SMALL = 16 << 20  # bytes that are held in memory on the way
 
 _locks: dict[tuple[int, str, int], threading.Lock] = {}
@@ -128,7 +127,7 @@ class RemotePlace:
     def put(self, path: str, send: Callable[[Any, str], None]) -> None:
         """Have `send` write a file, so that it is seen at once or not at all."""
         fs, full = self._at(path)
-        if self._protocol in _AT_ONCE:
+        if self._protocol in WHOLE:
             send(fs, full)
             return
         parent, _, _ = full.rpartition("/")
@@ -136,7 +135,7 @@ class RemotePlace:
         temporary = f"{parent}/{HIDDEN}-{secrets.token_hex(8)}.tmp"
         try:
             send(fs, temporary)
-            _move(fs, temporary, full)
+            move(fs, temporary, full)
         except BaseException:
             with suppress(Exception):
                 fs.rm_file(temporary)
@@ -208,15 +207,3 @@ class RemoteDraft:
         if local is not None:
             self.file.drop()
             local.close()
-
-
-def _move(fs: Any, source: str, target: str) -> None:
-    import fsspec
-
-    if (
-        cast("Any", type(fs)).mv is cast("Any", fsspec).AbstractFileSystem.mv
-    ):  # it would take a '*' in a name for a pattern
-        fs.cp_file(source, target)
-        fs.rm_file(source)
-    else:
-        fs.mv(source, target)
