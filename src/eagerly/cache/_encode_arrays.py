@@ -23,6 +23,9 @@ __all__ = ["encode_array", "encode_elements", "resolve_numpy"]
 EXTENDED: Final = {16: 10, 12: 10}
 """Bytes of a long double on x86, and how many of them count."""
 
+FLOATS: Final = {"e": "e", "f": "f", "d": "d", "F": "f", "D": "d"}
+"""By the letter of a dtype: the floats that its items consist of."""
+
 MASKED_STATE: Final = frozenset(
     {"_baseclass", "_basedict", "_fill_value", "_hardmask", "_isfield", "_mask", "_optinfo", "_sharedmask"}
 )
@@ -74,9 +77,22 @@ def encode_elements(array: Any, walk: Walk) -> bytes:
     size = dtype.itemsize
     if dtype.char in "gG":
         part = size // 2 if dtype.char == "G" else size
+        raw = _with_one_nan(raw, dtype.str[0] + f"f{part}")
         used = EXTENDED.get(part, part) if sys.modules["numpy"].finfo(dtype).nmant == 63 else part
         raw = raw.reshape(-1, part)[:, :used].reshape(-1)
-    return bounded(b"a", raw.data)
+    return bounded(b"a", raw.data, dtype.str[0] + FLOATS[dtype.char] if dtype.char in FLOATS else "")
+
+
+def _with_one_nan(raw: Any, dtype: str) -> Any:
+    """The bytes of long doubles, in which all NaNs have the same bits."""
+    np: Any = sys.modules["numpy"]
+    array = raw.view(dtype)
+    missing = np.isnan(array)
+    if not missing.any():
+        return raw
+    array = array.copy()
+    array[missing] = np.nan
+    return array.view("u1")
 
 
 def encode_dtype(dtype: Any, walk: Walk) -> bytes:

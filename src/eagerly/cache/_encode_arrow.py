@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from typing import Any
+from typing import Any, Final
 
 from eagerly.cache._encode_buffers import bounded
 from eagerly.cache._encode_containers import encode_items
@@ -20,6 +20,8 @@ from eagerly.cache._encode_scalars import encode_text
 from eagerly.cache._encode_walk import Handler, Walk, record
 
 __all__ = ["encode_arrow", "resolve_arrow"]
+
+FLOATS: Final = {16: "e", 32: "f", 64: "d"}
 
 
 def resolve_arrow(cls: type) -> Handler | None:
@@ -121,7 +123,8 @@ def _content(pa: Any, array: Any, walk: Walk) -> bytes:
         filled = array.fill_null(False) if array.null_count else array
         return record("plain", _validity(pa, array), _fixed(filled.cast(pa.uint8())))
     if types.is_primitive(kind) and kind.bit_width in (8, 16, 32, 64):
-        return record("plain", _validity(pa, array), _fixed(_without_nulls(pa, array)))
+        floats = f"={FLOATS[kind.bit_width]}" if types.is_floating(kind) else ""
+        return record("plain", _validity(pa, array), _fixed(_without_nulls(pa, array), floats))
     return record("items", encode_items(array.to_pylist(), walk))
 
 
@@ -135,11 +138,11 @@ def _without_nulls(pa: Any, array: Any) -> Any:
     return array.fill_null(0) if array.null_count else array
 
 
-def _fixed(array: Any) -> bytes:
-    """The buffer of an array of numbers without nulls."""
+def _fixed(array: Any, floats: str = "") -> bytes:
+    """The buffer of an array of numbers without nulls; `floats` as for `bounded`."""
     width = array.type.bit_width // 8
     data = memoryview(array.buffers()[1])
-    return bounded(b"a", data[array.offset * width : (array.offset + len(array)) * width])
+    return bounded(b"a", data[array.offset * width : (array.offset + len(array)) * width], floats)
 
 
 def _text(pa: Any, array: Any) -> bytes:

@@ -78,4 +78,5 @@ def _plain(series: Any, walk: Walk) -> bytes:
         importlib.import_module("numpy")  # not whether it is loaded: the key must not depend on that
     except ImportError:
         return record("items", encode_items(series.to_list(), walk))
-    return bounded(b"a", series.rechunk().to_numpy().data)
+    array = series.rechunk().to_numpy()
+    return bounded(b"a", array.data, f"={array.dtype.char}" if array.dtype.kind == "f" else "")

@@ -83,7 +83,8 @@ def _memoryview(value: memoryview, walk: Walk) -> bytes:
 def _array(value: array.array[Any], _walk: Walk) -> bytes:
     if value.typecode == "u":
         return record("array", b"u", encode_text(value.tounicode()))
-    return record("array", value.typecode.encode(), BYTE_ORDER, bounded(b"a", value))
+    floats = f"={value.typecode}" if value.typecode in "fd" else ""
+    return record("array", value.typecode.encode(), BYTE_ORDER, bounded(b"a", value, floats))
 
 
 def _date(value: datetime.date, _walk: Walk) -> bytes:
