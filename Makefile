@@ -31,6 +31,7 @@ types: $(VENV)/lint $(VENV)/test
 
 bench: $(VENV)/bench
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks cache
 
 docs: $(VENV)/test
 	$(BIN)/python docs/generate.py

@@ -99,7 +99,10 @@ class CacheControls(Generic[P]):
         return client is not None and client.discard(key.digest)
 
     def refresh(self, *args: P.args, **kwargs: P.kwargs) -> Any:
-        """Call the task without looking into the cache, and store the result there. Gives what a call gives."""
+        """Call the task without looking into the cache, and store the result there. Gives what a call gives.
+
+        Where the session stores nothing (``cache_mode="off"`` or ``"read"``) it is a plain call.
+        """
         caching = self._caching("refresh")
         refreshing: Any = self._with_declaration(self.declaration.with_caching(caching._replace(mode="refresh")))
         return refreshing(*args, **kwargs)

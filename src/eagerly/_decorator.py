@@ -118,11 +118,13 @@ def task(
         timeout: Seconds (or a `timedelta`) that one attempt may take; then the caller gets a `TaskTimeoutError`. Not
             for generator functions.
         cache: True: look the result up in the cache store before running, and store it after. A path, a URL or a
-            `CacheStore` does the same with a store of this task's own. A stream is stored when it is exhausted, and
-            replayed item by item.
+            `CacheStore` does the same with a store of this task's own; True needs a session, and outside of one the
+            task simply runs. A stream is stored when it is exhausted, and replayed item by item.
         cache_store: Where results go: a path, a URL or a `CacheStore`. Default: the store of the session.
-        cache_ttl: Seconds (or a `timedelta`) after which a stored result is computed anew.
-        cache_hash: A function of the function and its inputs that returns a string; it replaces the whole key.
+        cache_ttl: Seconds (or a `timedelta`) after which a stored result is computed anew. Results that were stored
+            with another one are not found.
+        cache_hash: A function of the function and its inputs that returns a string; it replaces the whole key. Put the
+            name of the task into it: tasks that return the same string share results.
         cache_version: Stands for the version of the code, which is otherwise found by looking at it.
         cache_ignore: Names of parameters that make no difference to the result.
         dataset: Save the result under this key, with placeholders as in `name`: ``"reports/{day}.csv"``. The items of

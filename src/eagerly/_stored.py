@@ -128,7 +128,10 @@ def cache_of(declaration: Declaration, session: SessionContext) -> CacheClient |
 
 def mode_of(options: CacheOptions, session: SessionContext) -> CacheMode:
     """How the calls of a task use their cache."""
-    return options.mode or (mode_outside() if session is OUTSIDE else session.cache_mode)
+    mode = mode_outside() if session is OUTSIDE else session.cache_mode
+    if options.mode is None:
+        return mode
+    return options.mode if mode == "on" else "off"  # where nothing is to be stored, a refresh is a plain call
 
 
 def keys_of(declaration: Declaration) -> KeyMaker:
