@@ -56,6 +56,7 @@ class TestKills:
         found.pop("left")
         return found
 
+    @UNFINISHED
     def test_nothing_is_wrong_lost_or_left(self, tmp_path: Path) -> None:
         assert self.campaign(tmp_path, 60, 1) == NOTHING
 
@@ -66,6 +67,7 @@ class TestKills:
         assert found.pop("unmade") > kills // 10
         assert found == {"orphans": [], "errors": []}
 
+    @UNFINISHED
     @pytest.mark.slow
     @pytest.mark.parametrize("seed", range(11, 15))
     def test_nor_after_hundreds(self, tmp_path: Path, seed: int) -> None:
