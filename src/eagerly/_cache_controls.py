@@ -101,7 +101,7 @@ class CacheControls(Generic[P]):
     def refresh(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         """Call the task without looking into the cache, and store the result there. Gives what a call gives.
 
-        Where the session stores nothing (``cache_mode="off"`` or ``"read"``) it is a plain call.
+        Whatever ``cache_mode`` the session has: who asks for this wants it.
         """
         caching = self._caching("refresh")
         refreshing: Any = self._with_declaration(self.declaration.with_caching(caching._replace(mode="refresh")))

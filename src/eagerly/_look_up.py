@@ -74,7 +74,7 @@ def recall(call: TaskContext) -> Found | Failed | tuple[()] | None:
         call.ended = True
     else:
         call.hit(key.text, value)
-    return Found(value)
+    return (value,)
 
 
 def _lead(call: TaskContext, stored: StoredCall, client: CacheClient, key: CallKey, now: float) -> tuple[()] | None:
@@ -155,8 +155,8 @@ def _look_in_cache(call: TaskContext, stored: StoredCall, options: CacheOptions)
                 return found
         if found is not None:
             if declaration.dataset is not None and not declaration.is_generator:
-                yield from ensure_dataset(call, stored, found.value)
-            call.hit(key.text, None if declaration.is_generator else found.value)
+                yield from ensure_dataset(call, stored, found[0])
+            call.hit(key.text, None if declaration.is_generator else found[0])
             return found
     return None
 
@@ -180,9 +180,7 @@ class Failed:
     def __init__(self, error: Exception) -> None:
         self._error = error
 
-    @property
-    def value(self) -> Any:
-        """Raises it."""
+    def __getitem__(self, _: object) -> Any:
         raise self._error
 
 
@@ -237,7 +235,7 @@ def _take_over(call: TaskContext, client: CacheClient, key: CallKey, outcome: Ou
         except Exception as error:
             report(call, client, key, error)
             return None
-        return None if value is MISSING else Found(value)
+        return None if value is MISSING else (value,)
     return None
 
 
@@ -255,7 +253,7 @@ def _agree_with_other_processes(  # noqa: C901 - as above
         while True:
             claim = yield Access(lambda: client.claim(key.digest, now), client.blocking)
             if claim.value is not MISSING:
-                found = Found(claim.value)
+                found = (claim.value,)
                 flight.land(Outcome("stored"))
                 return found
             if claim.granted:

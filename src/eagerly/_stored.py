@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from eagerly._dataset_saving import save_result
 from eagerly._scope import OUTSIDE
@@ -36,10 +36,8 @@ if TYPE_CHECKING:
 __all__ = ["Found", "StoredCall", "aside", "cache_of", "expires_at", "find", "keep", "keys_of", "mode_of", "report"]
 
 
-class Found(NamedTuple):
-    """What a lookup has found: the result, or for a stream the function that gives its items."""
-
-    value: Any
+Found: TypeAlias = "tuple[Any]"
+"""What a lookup has found: the result, or for a stream the function that gives its items. None is a result too."""
 
 
 class StoredCall:
@@ -128,10 +126,7 @@ def cache_of(declaration: Declaration, session: SessionContext) -> CacheClient |
 
 def mode_of(options: CacheOptions, session: SessionContext) -> CacheMode:
     """How the calls of a task use their cache."""
-    mode = mode_outside() if session is OUTSIDE else session.cache_mode
-    if options.mode is None:
-        return mode
-    return options.mode if mode == "on" else "off"  # where nothing is to be stored, a refresh is a plain call
+    return options.mode or (mode_outside() if session is OUTSIDE else session.cache_mode)
 
 
 def keys_of(declaration: Declaration) -> KeyMaker:
@@ -147,7 +142,7 @@ def find(call: TaskContext, client: CacheClient, key: CallKey) -> Plan[Found | N
     try:
         if call._task.declaration.is_generator:
             frames = yield Access(lambda: client.fetch_frames(key.digest, now), client.blocking)
-            return None if frames is None else Found(replay_frames(frames, client.safe))
+            return None if frames is None else (replay_frames(frames, client.safe),)
         value = client.recall(key.digest, now)
         if value is MISSING:
             value = yield Access(lambda: client.fetch(key.digest, now), client.blocking)
@@ -156,7 +151,7 @@ def find(call: TaskContext, client: CacheClient, key: CallKey) -> Plan[Found | N
         call._stored.unreadable = True
         report(call, client, key, error)
         return None
-    return None if value is MISSING else Found(value)
+    return None if value is MISSING else (value,)
 
 
 # After it has returned

@@ -45,7 +45,7 @@ class SyncTask(Task[P, R]):
             if (found := recall(call)) is None:
                 found = carry_out(look_up(call))
             if found:
-                return found.value  # type: ignore[no-any-return]  # it gives Any
+                return found[0]  # type: ignore[no-any-return]  # it gives Any
         call.start()
         try:
             while True:
@@ -198,7 +198,7 @@ async def _run_async_task(  # noqa: C901 - as above
         if found is None:
             found = await carry_out_async(look_up(call))
         if found is not None:
-            return found.value
+            return found[0]
     call.start()
     try:
         while True:
@@ -237,7 +237,7 @@ def _run_stream(  # noqa: C901 - one loop, read from top to bottom
     watched, closing = True, False
     stored: StoredCall | None = None
     if call._task.declaration.stored and (found := carry_out(look_up(call))) is not None:
-        return (yield from replayed(call, found.value))
+        return (yield from replayed(call, found[0]))
     call.start()
     try:
         if call._stored is not None:
@@ -295,7 +295,7 @@ async def _run_async_stream(  # noqa: C901 - one loop, read from top to bottom
     watched, closing = True, False
     stored: StoredCall | None = None
     if call._task.declaration.stored and (found := await carry_out_async(look_up(call))) is not None:
-        replay = replayed_async(call, found.value)
+        replay = replayed_async(call, found[0])
         advance = replay.asend
         try:
             while True:
