@@ -38,6 +38,7 @@ _LOCKS = sys.platform != "win32"
 
 __all__ = ["Directory"]
 
+_UNFINISHED = re.compile(r"(generation|\.gitignore)\.[0-9a-f]+\.new")
 _SET_ASIDE = re.compile(re.escape(NAME) + r"\.corrupt-[0-9]+(-wal|-journal)?")
 
 
@@ -126,6 +127,11 @@ class Directory:
         """Make what is missing."""
         self._create_directory()
         with self._maintained():
+            names = os.listdir(self._path)
+            for name in filter(_UNFINISHED.fullmatch, names):  # of processes that were killed here
+                os.unlink(os.path.join(self._path, name))
+            if NAME not in names and ".gitignore" not in names:
+                self._write_new(os.path.join(self._path, ".gitignore"), b"*\n")
             path = os.path.join(self._path, "generation")
             # A file that is too short is replaced, not filled: others may have it open.
             if not os.path.lexists(path) or os.lstat(path).st_size < SIZE:
@@ -222,12 +228,8 @@ class Directory:
             check_directory(self._path, os.stat(self._path), signed=self._signed)
             return
         os.makedirs(os.path.dirname(self._path), exist_ok=True)
-        try:
-            os.mkdir(self._path, 0o700)
-        except FileExistsError:
-            return
         with contextlib.suppress(FileExistsError):
-            self._write_new(os.path.join(self._path, ".gitignore"), b"*\n")
+            os.mkdir(self._path, 0o700)
 
     def _write_new(self, path: str, content: bytes) -> None:
         """Write a file that appears with its content."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from string import Formatter
 from typing import Any, NamedTuple
 
@@ -109,7 +109,7 @@ class KeyTemplate:
             text = plain if field.spec in ("", "path") else format(value, field.spec)
         except Exception as error:
             raise DatasetKeyError(
-                f"dataset key {self.text!r}: {value!r} does not fit {field}: {error}", key=self.text
+                f"dataset key {self.text!r}: {_shown(value)} does not fit {field}: {_shown(error, str)}", key=self.text
             ) from error
         if _ADDRESS.search(text):
             raise DatasetKeyError(
@@ -127,10 +127,18 @@ class KeyTemplate:
             if text.count(separator) > of_template:
                 way_out = f"; if it is to make folders, write {{{field.name}:path}}" if separator == "/" else ""
                 raise DatasetKeyError(
-                    f"dataset key {self.text!r}: the value {value!r} of {field} brings the separator {separator!r}"
-                    f"{way_out}",
+                    f"dataset key {self.text!r}: the value {_shown(value)} of {field} brings the separator "
+                    f"{separator!r}{way_out}",
                     key=self.text,
                 )
+
+
+def _shown(value: object, show: Callable[[object], str] = repr) -> str:
+    """A value as a text, or its class: showing it may be what fails."""
+    try:
+        return show(value)
+    except Exception:
+        return f"<{type(value).__module__}.{type(value).__qualname__}>"
 
 
 def check_key(key: str) -> str:
