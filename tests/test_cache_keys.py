@@ -531,7 +531,6 @@ UNKEYABLE = {
     "zip": lambda: zip([1], [2], strict=True),
     "file": lambda: pathlib.Path(__file__).open("rb"),  # noqa: SIM115 - the test closes it
     "socket": socket.socket,
-    "module": lambda: sys,
     "object": object,
     "weak reference": lambda: weakref.ref(Plain),
     "frame": sys._getframe,
@@ -658,7 +657,7 @@ def test_no_other_method_of_the_user_is_called() -> None:
     assert key(Hostile(ValueError("a"))) == key(Hostile(ValueError("a")))
 
 
-@pytest.mark.parametrize("reduced", [None, 3, "nowhere", (), (int,), (lambda: 0, ()), (1, 2, 3, 4, 5, 6, 7), (int, 5)])
+@pytest.mark.parametrize("reduced", [None, 3, "nowhere", (), (int,), (1, 2, 3, 4, 5, 6, 7), (int, 5)])
 def test_odd_reduced_forms_are_refused(reduced: Any) -> None:
     assert path_of(OddReduce(reduced)).startswith("argument 'conn'")
 

@@ -13,16 +13,20 @@ a library is known by the module that its class names.
 
 from __future__ import annotations
 
+import keyword
 import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, TypeVar
 
+from eagerly.cache._code_owner import class_is_own
 from eagerly.cache._encode_arrays import resolve_numpy
 from eagerly.cache._encode_arrow import resolve_arrow
 from eagerly.cache._encode_pandas import resolve_pandas
 from eagerly.cache._encode_polars import resolve_polars
 from eagerly.cache._encode_records import LIBRARIES, forget_resolved, key_functions, resolve
-from eagerly.cache._encode_walk import HANDLERS, Handler, Refused, Walk, guarded, set_resolver
+from eagerly.cache._encode_references import named_global
+from eagerly.cache._encode_sentinels import DefaultOf
+from eagerly.cache._encode_walk import HANDLERS, Handler, Refused, Walk, failure, guarded, set_resolver
 from eagerly.errors import OptionTypeError, OptionValueError, UnkeyableArgument
 
 __all__ = ["encode", "encode_arguments", "register_encoder", "register_key"]
@@ -35,6 +39,8 @@ SHOWN_STEPS: Final = 8
 
 LIBRARIES.update(numpy=resolve_numpy, pandas=resolve_pandas, polars=resolve_polars, pyarrow=resolve_arrow)
 set_resolver(resolve)
+QUALNAME: Final[Any] = type.__dict__["__qualname__"]
+MODULE: Final[Any] = type.__dict__["__module__"]
 BUILTIN: Final = frozenset(HANDLERS)
 """The types whose encoding is part of that of others, so that it cannot be replaced for some."""
 
@@ -55,12 +61,16 @@ def encode(value: Any, path: str) -> bytes:
         raise _unkeyable(error, path, value) from _cause(error)
 
 
-def encode_arguments(inputs: Mapping[str, Any], ignore: Collection[str] = ()) -> list[tuple[str, bytes]]:
+def encode_arguments(
+    inputs: Mapping[str, Any], ignore: Collection[str] = (), defaults: Mapping[str, Any] | None = None
+) -> list[tuple[str, bytes]]:
     """The canonical bytes of each argument, in the order of `inputs`.
 
     Args:
         inputs: The arguments of a call by their names.
         ignore: The names of those to leave out.
+        defaults: The defaults of the parameters. An argument that is one of them and a bare `object()`, which has no
+            content that could be told, counts as that default.
 
     Raises:
         UnkeyableArgument: An argument cannot be part of a key.
@@ -74,7 +84,10 @@ def encode_arguments(inputs: Mapping[str, Any], ignore: Collection[str] = ()) ->
         for name, value in inputs.items():
             encoded.append((name, HANDLERS[type(value)](value, walk)))
     except Exception as error:
-        raise _unkeyable(error, f"argument {name!r}", value) from _cause(error)
+        # Not of other types: what a default with a connection in it leads to may be something else tomorrow.
+        if defaults is not None and type(value) is object and defaults.get(name) is value:
+            return encode_arguments({**inputs, name: DefaultOf(name)}, (), defaults)
+        raise _unkeyable(error, f"argument {name!r}", value, name == next(iter(inputs))) from _cause(error)
     return encoded
 
 
@@ -124,24 +137,84 @@ def _cause(error: Exception) -> BaseException | None:
     return error.__cause__ if isinstance(error, Refused) else error
 
 
-def _unkeyable(error: Exception, path: str, value: Any) -> UnkeyableArgument:
+def _unkeyable(error: Exception, path: str, value: Any, first: bool = False) -> UnkeyableArgument:
+    steps: list[str] = []
+    cls, holders = type(value), list[type]()
     if isinstance(error, Refused):
-        reason, cls, steps = error.reason, error.cls, error.steps[::-1]
+        reason, cls, steps, holders = error.reason, error.cls, error.steps[::-1], error.holders
     elif isinstance(error, RecursionError):
-        reason, cls, steps = "it is nested too deeply", type(value), []
+        reason = "it is nested too deeply"
     else:
-        reason, cls, steps = f"reading it failed with {type(error).__name__}", type(value), []
+        reason = f"reading it {failure(error)}"
     if len(steps) > 2 * SHOWN_STEPS:
         steps[SHOWN_STEPS:-SHOWN_STEPS] = ["..."]
     argument = ARGUMENT.match(path)
     path = " -> ".join([path, *steps])
-    what = f"{cls.__module__}.{cls.__qualname__}".removeprefix("builtins.")
-    leave = f"leave the argument out of the key with cache_ignore=({argument[1]!r},), " if argument else ""
-    stand_in = f"say what stands for it with register_key({cls.__qualname__}, ...) or a method __cache_key__"
-    if cls in BUILTIN:
-        stand_in = "pass something else"
+    what = f"{_module(cls)}.{_name(cls)}".removeprefix("builtins.")
+    ways = [_stand_in([cls, *holders, type(value)]), "make the whole key yourself with cache_hash="]
+    # Without its object a method gives the results of one object to all.
+    if argument and not (first and argument[1] in ("self", "cls")):
+        ignore = f"cache_ignore=({argument[1]!r},)"
+        ways.insert(1, f"leave the argument out of the key with {ignore} if it makes no difference to the result")
     return UnkeyableArgument(
-        f"{path} is of type {what}, which cannot be part of a cache key: {reason}. Either {leave}make the key "
-        f"yourself with cache_hash=, or {stand_in}",
+        f"{path} is of type {what}, which cannot be part of a cache key: {reason}. Either {', or '.join(ways)}",
         path=path,
+    )
+
+
+def _stand_in(classes: list[type]) -> str:
+    """What to do about a refused value, of the class that comes first; then those of what it is in, from the inside."""
+    for cls in classes:
+        if _is_own(cls):
+            name = _name(cls)
+            if _is_stood_in_for(cls):
+                return f"let what stands for a {name} in keys be something that can be part of one"
+            return f"say what stands for a {name} with a method {name}.__cache_key__ or {_registering(name)}"
+    if classes[0] is object:
+        return "give it an UPPER_CASE name in its module, or use a member of an Enum in its place"
+    for cls in reversed(classes):
+        if _can_be_registered(cls):
+            return f"say what stands for a {_name(cls)} with {_registering(_name(cls))}"
+    return "pass something else"
+
+
+def _registering(name: str) -> str:
+    instance = name.rpartition(".")[2].strip("_").lower()
+    return f"register_key({name}, lambda {'each' if keyword.iskeyword(instance) else instance}: ...)"
+
+
+# Nothing here is asked of a class itself, whose metaclass may be what has failed.
+
+
+def _name(cls: type) -> str:
+    return str(QUALNAME.__get__(cls)).rpartition("<locals>.")[2]
+
+
+def _module(cls: type) -> str:
+    module = MODULE.__get__(cls)
+    return module if type(module) is str else "?"
+
+
+def _is_own(cls: type) -> bool:
+    try:
+        return class_is_own(cls)
+    except Exception:
+        return False
+
+
+def _is_stood_in_for(cls: type) -> bool:
+    try:
+        return any(base in key_functions or "__cache_key__" in vars(base) for base in cls.__mro__)
+    except Exception:
+        return False
+
+
+def _can_be_registered(cls: type) -> bool:
+    """Whether it is a class of a library under a public name. To register all locks of a program would do harm."""
+    module = _module(cls)
+    return (
+        not module.startswith("_")
+        and not any(cls is builtin for builtin in BUILTIN)
+        and named_global(module, _name(cls)) is cls
+        and module != "builtins"
     )

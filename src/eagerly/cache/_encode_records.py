@@ -5,8 +5,10 @@ For each class the first of these that applies:
 1. what `register_key` or `__cache_key__` says, of the nearest class in the method resolution order;
 2. the handlers of NumPy, pandas, polars and Arrow;
 3. enum members: class, name and value;
-4. dataclasses, attrs and pydantic: all attributes, whatever ``compare``, ``eq`` or ``exclude`` say;
-5. everything else: `__reduce_ex__`, whose parts are encoded, never pickled.
+4. dataclasses, attrs and pydantic: all attributes, whatever ``compare``, ``eq`` or ``exclude`` say, but not which of
+   the fields of a pydantic model were given and which are defaults: such models are equal;
+5. everything else: `__reduce_ex__`, whose parts are encoded, never pickled. Where a library says so what there is to an
+   instance of a class of the user's, the attributes that it knows nothing of count too.
 
 What a `functools.cached_property` has stored does not count: it follows from the rest, and whether it is there
 depends on who has looked. So assigning to a cached property does not change the key.
@@ -19,16 +21,19 @@ from __future__ import annotations
 
 import contextlib
 import copyreg
+import dis
 import enum
 import functools
 import io
 import pathlib
+import sys
 import types
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Final
 
+from eagerly.cache._code_owner import class_is_own
 from eagerly.cache._encode_containers import encode_items, encode_pairs, encode_sorted, key_step
 from eagerly.cache._encode_references import (
     HEAP_TYPE,
@@ -37,7 +42,7 @@ from eagerly.cache._encode_references import (
     global_reference,
 )
 from eagerly.cache._encode_scalars import encode_text
-from eagerly.cache._encode_walk import HANDLERS, Handler, Refused, Walk, guarded, record
+from eagerly.cache._encode_walk import HANDLERS, Handler, Refused, Walk, failure, guarded, record
 
 __all__ = ["LIBRARIES", "encode_reduced", "forget_resolved", "key_functions", "resolve"]
 
@@ -129,13 +134,31 @@ def _refuse(reason: str) -> Handler:
 
 def _by_key(function: Callable[[Any], Any]) -> Handler:
     def encode_key(value: Any, walk: Walk) -> bytes:
-        return record("key", class_reference(type(value), walk), walk(function(value)))
+        return _said("the function that is registered for it", function, value, walk)
 
     return encode_key
 
 
 def _by_own_key(value: Any, walk: Walk) -> bytes:
-    return record("key", class_reference(type(value), walk), walk(value.__cache_key__()))
+    return _said("its __cache_key__", lambda each: each.__cache_key__(), value, walk)
+
+
+def _said(who: str, ask: Callable[[Any], Any], value: Any, walk: Walk) -> bytes:
+    try:
+        key = ask(value)
+    except RecursionError:
+        raise
+    except Exception as error:
+        raise Refused(f"{who} {failure(error)}", value) from error
+    if key is None:  # a forgotten `return`: all instances would be one
+        raise Refused(
+            f"{who} returned None; return what stands for it, such as a tuple of its fields, or a constant string if "
+            f"all instances are alike",
+            value,
+        )
+    if key is value:
+        raise Refused(f"{who} returned the object itself; return what stands for it", value)
+    return record("key", class_reference(type(value), walk), walk(key))
 
 
 def _enum(value: enum.Enum, walk: Walk) -> bytes:
@@ -173,16 +196,17 @@ class _Fields:
 class _Reduced:
     """Encodes instances by the parts from which pickle would rebuild them."""
 
-    __slots__ = ("derived", "ordered")
+    __slots__ = ("assigned", "derived", "lossy", "ordered")
 
     def __init__(self, cls: type, derived: frozenset[str] = frozenset()) -> None:
         self.derived = _derived(cls) | derived
+        self.lossy = _is_told_by_library(cls)
+        self.assigned: frozenset[str] | None = None
+        """The attributes that the library itself assigns; None until that is asked for."""
         self.ordered = not issubclass(cls, dict) or issubclass(cls, OrderedDict)
 
     def __call__(self, value: Any, walk: Walk) -> bytes:
         cls: type = type(value)
-        if cls is object:
-            raise Refused("it has no content but its identity", value)
         if hasattr(cls, "__next__"):
             raise Refused(READ_ONCE, value)
         if issubclass(cls, (set, frozenset)):  # their reduced form lists the items in the order of their hashes
@@ -213,7 +237,26 @@ class _Reduced:
             b"" if items is None else encode_items(list(items), walk),
             b"" if pairs is None else encode_pairs(pairs, walk, ordered=self.ordered),
             b"" if setter is None else constructor_reference(setter, walk),
+            *(self.untold(value, state, walk) if self.lossy and reduce is None else ()),
         )
+
+    def untold(self, value: Any, state: Any, walk: Walk) -> list[bytes]:
+        """The attributes that the library leaves out of what it tells: it does not know those of a subclass."""
+        states: tuple[Any, ...] = state if type(state) is tuple else (state,)
+        told = {*self.derived, *(name for each in states if type(each) is dict for name in each)}
+        encoded: list[bytes] = []
+        for name, item in _attributes(value).items():
+            if name in told:
+                continue
+            try:
+                encoded.append(record("untold", walk(name), walk(item, _attribute_step(name))))
+            except Refused:
+                if self.assigned is None:
+                    self.assigned = _assigned_by_library(type(value))
+                if name not in self.assigned:
+                    raise
+                # A lock or a pool of the library, which knows why it leaves it out.
+        return sorted(encoded)
 
     @staticmethod
     def made_by(function: Any, arguments: tuple[Any, ...], walk: Walk) -> bytes:
@@ -248,6 +291,44 @@ def encode_state(state: Any, walk: Walk, derived: frozenset[str] = frozenset()) 
     return b"a" + encode_pairs(pairs, walk, step=_attribute_step) if pairs else b""
 
 
+def _is_told_by_library(cls: type) -> bool:
+    """Whether it is a class of the user's, and one among its bases that is not says what pickle keeps of it."""
+    is_own = False
+    for base in cls.__mro__[:-1]:
+        own = class_is_own(base)
+        if not vars(base).keys().isdisjoint(("__getstate__", "__reduce__", "__reduce_ex__")):
+            return is_own and not own
+        is_own |= own
+    return False
+
+
+def _attributes(value: Any) -> dict[Any, Any]:
+    """What is in `__dict__` and in the slots of the user's classes."""
+    cls: type = type(value)
+    found: dict[Any, Any] = dict(getattr(value, "__dict__", {}))
+    for base in cls.__mro__:
+        for name, member in vars(base).items() if class_is_own(base) else ():
+            if type(member) is types.MemberDescriptorType:
+                with contextlib.suppress(AttributeError):  # an empty slot
+                    found.setdefault(name, member.__get__(value, cls))
+    return found
+
+
+def _assigned_by_library(cls: type) -> frozenset[str]:
+    """The names of attributes that are assigned in the modules of those of the classes that are not the user's."""
+    bases = [base for base in cls.__mro__ if not class_is_own(base)]
+    modules = {base.__module__ for base in bases}
+    values = [value for name in modules if name in sys.modules for value in vars(sys.modules[name]).values()]
+    classes = [*bases, *(value for value in values if isinstance(value, type) and value.__module__ in modules)]
+    return frozenset(
+        step.argval
+        for value in [*values, *(each for namespace in map(vars, classes) for each in namespace.values())]
+        if isinstance(value, types.FunctionType)
+        for step in dis.get_instructions(value)
+        if step.opname == "STORE_ATTR"
+    )
+
+
 def _attribute_step(name: Any) -> str:
     return f".{name}" if type(name) is str else key_step(name)
 
@@ -256,6 +337,8 @@ def _derived(cls: type) -> frozenset[str]:
     """The attributes in which instances of `cls` keep what follows from the others."""
     seen: set[str] = set()
     found = {"_attrs_cached_hash"} if hasattr(cls, "__attrs_attrs__") else set[str]()
+    if hasattr(cls, "__pydantic_fields__"):
+        found.add("__pydantic_fields_set__")
     for base in cls.__mro__:
         namespace = vars(base)
         for name, attribute in namespace.items():

@@ -9,17 +9,23 @@ registered for them in `_encode_walk.HANDLERS` is asked first.
 
 from __future__ import annotations
 
+import collections
+import enum
 import sys
 import types
 from collections.abc import Callable
 from typing import Any, Final
 
+from eagerly.cache._code_owner import class_is_own
+from eagerly.cache._encode_scalars import encode_text
 from eagerly.cache._encode_walk import HANDLERS, Refused, Walk, guarded, record
 
-__all__ = ["HEAP_TYPE", "class_reference", "constructor_reference", "global_reference"]
+__all__ = ["HEAP_TYPE", "class_reference", "constructor_reference", "global_reference", "named_global"]
 
 HEAP_TYPE: Final = 1 << 9
 """Flag of classes that a `class` statement made; the others are C, and their name says all (`Py_TPFLAGS_HEAPTYPE`)."""
+
+CONTAINERS: Final = (list, dict, set, bytearray, collections.deque)
 
 FUNCTIONS_NEED_CODE: Final = "a function is known by its code, which is not encoded here"
 
@@ -31,7 +37,35 @@ def class_reference(cls: type, walk: Walk) -> bytes:
     generic: Any = vars(cls).get("__pydantic_generic_metadata__")
     if isinstance(generic, dict) and generic.get("origin"):  # pydantic's Model[int] cannot be found by its name
         return record("generic", class_reference(generic["origin"], walk), walk(generic["args"]))
-    return HANDLERS[type](cls, walk)
+    reference = HANDLERS[type](cls, walk)
+    return reference if named_global(cls.__module__, cls.__qualname__) is cls else _made(cls, reference, walk)
+
+
+def _made(cls: type, reference: bytes, walk: Walk) -> bytes:
+    """What stands for a class that its name does not lead to, as a function made it: there may be more of that name."""
+    if issubclass(cls, enum.Enum):
+        return reference
+    attributes: list[bytes] = []
+    walk.add(id(cls))
+    try:
+        for base in cls.__mro__:
+            if class_is_own(base):
+                attributes += [
+                    record("attribute", encode_text(name), walk(value, f".{name}"))
+                    for name, value in sorted(vars(base).items())
+                    if not name.startswith("__") and _is_state(value)
+                ]
+    finally:
+        walk.discard(id(cls))
+    return record("made", reference, *attributes) if attributes else reference
+
+
+def _is_state(value: Any) -> bool:
+    """Whether the version of the code of a class leaves it out under a lower-case name, as it may change."""
+    cls: type = type(value)
+    return isinstance(value, CONTAINERS) or (
+        class_is_own(cls) and not issubclass(cls, type) and not hasattr(cls, "__get__")
+    )
 
 
 def constructor_reference(function: Any, walk: Walk) -> bytes:

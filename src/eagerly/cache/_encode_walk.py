@@ -22,10 +22,24 @@ import struct
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
-__all__ = ["HANDLERS", "Handler", "Refused", "Resolver", "Walk", "guarded", "record", "set_resolver", "sized"]
+__all__ = [
+    "HANDLERS",
+    "Handler",
+    "Refused",
+    "Resolver",
+    "Walk",
+    "failure",
+    "guarded",
+    "record",
+    "set_resolver",
+    "sized",
+]
 
 Handler: TypeAlias = "Callable[[Any, Walk], bytes]"
 Resolver: TypeAlias = Callable[[type], Handler]
+
+SHOWN_TEXT: Final = 200
+"""How many characters of the text of an error are shown."""
 
 _pack_size = struct.Struct("<cQ").pack
 _pack_count = struct.Struct("<Q").pack
@@ -37,6 +51,7 @@ class Refused(Exception):  # noqa: N818 - not an error until the walk is over
     Attributes:
         reason: A clause without a full stop, such as "a generator can be read only once".
         steps: The way from the argument to the value, innermost first; filled in as the walk ends.
+        holders: The classes of the compound values on that way, innermost first; filled in likewise.
     """
 
     def __init__(self, reason: str, value: Any = None) -> None:
@@ -44,6 +59,7 @@ class Refused(Exception):  # noqa: N818 - not an error until the walk is over
         self.reason = reason
         self.cls: type = type(value)
         self.steps: list[str] = []
+        self.holders: list[type] = []
 
 
 class Walk(set[int]):
@@ -98,14 +114,27 @@ def guarded(handler: Handler) -> Handler:
         walk.add(here)
         try:
             return handler(value, walk)
-        except (Refused, RecursionError):
+        except Refused as refused:
+            refused.holders.append(type(value))  # pyright: ignore[reportUnknownArgumentType]  # of Any
+            raise
+        except RecursionError:
             raise
         except Exception as error:
-            raise Refused(f"reading it failed with {type(error).__name__}", value) from error
+            raise Refused(f"reading it {failure(error)}", value) from error
         finally:
             walk.discard(here)
 
     return encode_compound
+
+
+def failure(error: Exception) -> str:
+    """A clause that says what has failed, with its text: whoever logs one line does not see the cause."""
+    try:
+        text = " ".join(str(error).split()).rstrip(".")
+    except Exception:
+        text = ""
+    text = text if len(text) <= SHOWN_TEXT else text[: SHOWN_TEXT - 3] + "..."
+    return f"failed with {type(error).__name__}" + (f": {text}" if text else "")
 
 
 def sized(tag: bytes, data: bytes) -> bytes:
