@@ -434,3 +434,13 @@ def test_a_copied_folder_is_a_store_with_all_it_knows(store: DatasetStore, tmp_p
 def test_the_store_does_not_show_up_in_git(store: DatasetStore, tmp_path: Path) -> None:
     store.save("x", "1")
     assert (tmp_path / "store/.eagerly/datasets/.gitignore").read_text() == "*\n"
+
+
+@pytest.mark.parametrize("rows", [[["AK", "263"], ["TX", "209"]], [("AK", "263")]], ids=["lists", "tuples"])
+def test_rows_without_names_come_back_as_rows(store: DatasetStore, rows: list[Any]) -> None:
+    store.save("airports.csv", rows)
+    assert store.load("airports.csv") == [list(row) for row in rows]
+    with store.writer("streamed.csv") as writer:
+        for row in rows:
+            writer.write(row)
+    assert store.load("streamed.csv") == [list(row) for row in rows]

@@ -26,7 +26,8 @@ from eagerly.datasets._publication import Publication, current, open_known, read
 from eagerly.datasets._stream import StreamWriter
 from eagerly.datasets._trouble import loading, saving
 from eagerly.datasets._verify import Problem, identify, verify
-from eagerly.datasets.formats import Format, format_for, type_name
+from eagerly.datasets.formats import Format, format_for
+from eagerly.datasets.formats._library import value_type_name
 from eagerly.errors import DatasetFormatError, DatasetNotFoundError, OptionTypeError
 
 __all__ = ["DatasetStore"]
@@ -131,7 +132,7 @@ class DatasetStore:
             publication = Publication(self._place, key, keep=self.versions)
             try:
                 chosen.save(value, publication.file, options)
-                return publication.commit(chosen, options, type_name(type(value)), provenance)
+                return publication.commit(chosen, options, value_type_name(value), provenance)
             finally:
                 publication.discard()
 
@@ -251,8 +252,9 @@ class DatasetStore:
     def list(self, prefix: str = "") -> list[Dataset]:
         """The datasets that were saved here and are still there, whose keys begin with `prefix`, by key."""
         if prefix:
-            check_key(f"{prefix}x")
-        found = (self.manifest(key) for key in sorted(self._keys(prefix)))
+            check_key(prefix.removesuffix("/") or prefix)
+        with loading(prefix):
+            found = [self.manifest(key) for key in sorted(self._keys(prefix))]
         return [dataset for dataset in found if dataset is not None]
 
     def lineage(self, key: str) -> Lineage:

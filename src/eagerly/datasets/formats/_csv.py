@@ -29,6 +29,9 @@ __all__ = ["SEPARATED", "CsvFormat"]
 DIALECT = ("doublequote", "escapechar", "lineterminator", "quotechar", "quoting")
 LIST_OPTIONS = ("delimiter", "encoding", *DIALECT)
 
+OF_ROWS = ("list[list]", "list[tuple]", "Iterator[list]", "Iterator[tuple]")
+"""What manifests say of rows without a line of names before them."""
+
 DELIMITER = {"pandas": "sep", "polars": "separator"}
 """What the libraries call our option ``delimiter``."""
 
@@ -37,8 +40,8 @@ class CsvFormat(Format):
     """A frame of pandas, polars or pyarrow, a list of dicts with the same keys, or a list of rows of the same length.
 
     Dicts get a line with their keys first. Loaded as a list of dicts of text, or as ``list[list[str]]`` if that is
-    asked for; as a frame, its library guesses the types from the text, so that for example ``007`` becomes 7. Parquet
-    keeps types. Cells are text, numbers, dates and None, which becomes an empty text. A pandas index other than the
+    asked for or was saved; as a frame, its library guesses the types from the text, so that for example ``007``
+    becomes 7. Parquet keeps types. Cells are text, numbers, dates and None, which becomes an empty text. A pandas index other than the
     plain one is refused unless ``index`` says what is to become of it.
 
     Options:
@@ -108,6 +111,9 @@ class CsvFormat(Format):
                 parsing = library.ParseOptions(delimiter=self._delimiter_of(options), newlines_in_values=True)
                 return library.read_csv(file, parse_options=parsing)
         return self._load_list(file, return_type, options)
+
+    def type_named(self, name: str) -> Any:
+        return list[list[str]] if name in OF_ROWS else super().type_named(name)
 
     def writer(self, file: BinaryIO, options: Mapping[str, Any], /) -> ItemWriter:
         check_options(self.name, options, LIST_OPTIONS)

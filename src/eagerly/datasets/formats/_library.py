@@ -104,6 +104,13 @@ def type_name(kind: Any) -> str:
     return short if class_named(short) is kind else f"{kind.__module__}.{kind.__qualname__}"
 
 
+def value_type_name(value: Any) -> str:
+    """What a manifest says of a value: its type, and of a list of rows also that of a row."""
+    rows: Any = value if exact_type(value) is list else []
+    of_rows = rows and exact_type(rows[0]) in (list, tuple)
+    return f"list[{type_name(type(rows[0]))}]" if of_rows else type_name(type(value))
+
+
 def describe(value: object) -> str:
     """What a value is, with an article: ``a dict``, ``an int``, ``None``."""
     if value is None:
