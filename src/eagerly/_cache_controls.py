@@ -104,6 +104,7 @@ class CacheControls(Generic[P]):
         Whatever ``cache_mode`` the session has: who asks for this wants it.
         """
         caching = self._caching("refresh")
+        keys_of(self.declaration)  # which the copy is to share: what counts as first seen is not to be seen anew
         refreshing: Any = self._with_declaration(self.declaration.with_caching(caching._replace(mode="refresh")))
         return refreshing(*args, **kwargs)
 

@@ -246,5 +246,6 @@ def _summary(value: Any) -> Any:
 
 
 def _is_small(value: Any) -> bool:
-    cls: type[Any] = type(value)  # compared by identity, as a metaclass may do anything when it is compared
+    # Compared by identity, as a metaclass may do anything when it is compared.
+    cls: Any = type(value)  # pyright: ignore[reportUnknownVariableType]  # of anything
     return value is None or any(cls is each for each in (bool, int, float)) or (cls is str and len(value) <= 100)

@@ -228,10 +228,11 @@ def _value_pickler() -> Callable[..., Any]:
     import cloudpickle
 
     base: Any = cloudpickle.Pickler
+    refused: tuple[type[Any], ...] = (io.IOBase, memoryview)
 
     class Pickler(base):  # type: ignore[misc]  # untyped
         def reducer_override(self, obj: Any) -> Any:
-            if isinstance(obj, io.IOBase | memoryview):  # cloudpickle would give a copy of the content instead
+            if isinstance(obj, refused):  # cloudpickle would give a copy of the content instead
                 raise pickle.PicklingError(f"a {type(obj).__name__} would come back as something else")
             return NotImplemented if _is_named_in_main(obj) else base.reducer_override(self, obj)
 

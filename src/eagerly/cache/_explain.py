@@ -137,7 +137,7 @@ def _differences(keys: KeyMaker, key: CallKey, about: Mapping[str, Any]) -> list
     was: dict[str, str] = about.get("arguments") or {}
     now_is = {name: argument_digest(encoded) for name, encoded in key.arguments}
     found = [
-        Difference("argument", name, f"argument {name!r} has another value")
+        Difference("argument", name, f"{name if ' ' in name else f'argument {name!r}'} has another value")
         for name in {**now_is, **was}
         if was.get(name) != now_is.get(name)
     ]
@@ -147,7 +147,7 @@ def _differences(keys: KeyMaker, key: CallKey, about: Mapping[str, Any]) -> list
     version = keys.version
     if about.get("version") != version:
         found.append(Difference("version", "", f"cache_version was {about.get('version')!r}, and is {version!r}"))
-    elif version is None:
+    else:
         found += _code_differences(about.get("code") or {}, {} if keys.code is None else keys.code.parts)
     return found
 

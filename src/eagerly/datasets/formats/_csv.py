@@ -41,8 +41,8 @@ class CsvFormat(Format):
 
     Dicts get a line with their keys first. Loaded as a list of dicts of text, or as ``list[list[str]]`` if that is
     asked for or was saved; as a frame, its library guesses the types from the text, so that for example ``007``
-    becomes 7. Parquet keeps types. Cells are text, numbers, dates and None, which becomes an empty text. A pandas index other than the
-    plain one is refused unless ``index`` says what is to become of it.
+    becomes 7. Parquet keeps types. Cells are text, numbers, dates and None, which becomes an empty text. A pandas index
+    other than the plain one is refused unless ``index`` says what is to become of it.
 
     Options:
         delimiter: Between cells, ``","`` unless given (tsv: a tab).
