@@ -328,8 +328,119 @@ def work(x):
 def third(x):
     return x + 122
 --- four
+from .five import fifth
+from .six import *
 def fourth(x):
-    return x + 123
+    return x + 123 + fifth(x)
+--- five
+def fifth(x):
+    return x + 125
+--- six
+numbers = [127]
+"""
+
+BROKEN = """
+def f(x):
+    try:
+        from .broken import fast as work
+    except RuntimeError:
+        work = abs
+    return work(x)
+--- broken
+def fast(x): return 1
+raise RuntimeError
+"""
+
+EFFECT = """
+def helper(x):
+    if x == "reset":
+        import PACKAGE.effect
+    return x
+def f(x):
+    return helper(x)
+--- effect
+def clean(): return 1
+raise SystemExit("this must not run")
+"""
+
+TABLES = """
+import types
+def first(x): return x + 200
+def second(x): return x + 201
+handlers = {"first": first, "second": second, "more": [("nested", second)]}
+registry = {}
+def register(func):
+    registry[func.__code__.co_name] = func
+    return func
+@register
+def third(x): return x + 202
+class Fourth:
+    def run(self, x): return x + 203
+classes = [Fourth]
+def fifth(x): return x + 204
+class Table:
+    entries = {"fifth": fifth}
+def sixth(x): return x + 205
+space = types.SimpleNamespace(sixth=sixth)
+def f(x):
+    return handlers["first"](x), registry["third"](x), classes[0]().run(x), Table.entries["fifth"](x), space.sixth(x)
+"""
+
+SUBCLASSES = """
+from .base import Base
+from . import more
+class Sub(Base):
+    def run(self): return 210
+class SubSub(Sub):
+    def run(self): return 211
+# here
+def f(x):
+    return [each().run() for each in Base.__subclasses__()]
+--- base
+class Base:
+    def run(self): return 209
+--- more
+from .base import Base
+class Other(Base):
+    def run(self): return 212
+"""
+
+ABOUT = """
+import dataclasses, typing
+def a(x: int): return x
+class A:
+    y: int
+@dataclasses.dataclass
+class B:
+    z: int = dataclasses.field(default=0, metadata={"json": "z"})
+def f(x):
+    return typing.get_type_hints(a), typing.get_type_hints(A), B
+"""
+
+SERVED = """
+from . import helper
+def f(x):
+    from .other import late
+    return helper.thing, late
+--- helper
+def __getattr__(name): return 213
+--- other
+def __getattr__(name): return 214
+"""
+
+CALLABLES = """
+import operator, types
+from numpy.polynomial import Polynomial
+GET = operator.attrgetter("real")
+CALL = operator.methodcaller("upper")
+MODEL = Polynomial([1, 2])
+SPACE = types.SimpleNamespace(a=1)
+def make(model):
+    def g(x): return model(x)
+    return g
+g = make(Polynomial([4, 5]))
+def f(x, model=Polynomial([7, 8])):
+    return GET(x), CALL("a"), MODEL(x), SPACE.a, g(x)
 """
 
 ASYNC = """
@@ -575,10 +686,41 @@ CHANGES = [
     Edit("dict comprehension", NESTED, "v + 99", "v + 100"),
     Edit("set comprehension", NESTED, "i // 100", "i // 101"),
     Edit("annotation of a field of an inner class", NESTED, "size: int", "size: float"),
-    Edit("import inside: dotted", LATE, "x + 120", "x + 124", "one.first"),
-    Edit("import inside: alias", LATE, "x + 121", "x + 124", "two.work"),
-    Edit("import inside: relative", LATE, "x + 122", "x + 124", "three.third"),
-    Edit("import inside: relative module", LATE, "x + 123", "x + 124", "four.fourth"),
+    Edit("import inside: dotted", LATE, "x + 120", "x + 124"),
+    Edit("import inside: alias", LATE, "x + 121", "x + 124"),
+    Edit("import inside: relative", LATE, "x + 122", "x + 124"),
+    Edit("import inside: relative module", LATE, "x + 123", "x + 124"),
+    Edit("import inside: unrelated function", LATE, "x + 120\n", "x + 120\ndef unrelated():\n    return 1\n"),
+    Edit("import inside: what such a module imports", LATE, "x + 125", "x + 126"),
+    Edit("import inside: data of such a module", LATE, "[127]", "[128]"),
+    Edit("import inside: a module that fails", BROKEN, "return 1", "return 2"),
+    Edit("import inside: a module with effects", EFFECT, "return 1", "return 2"),
+    Edit("lower-case table of functions", TABLES, "x + 200", "x + 220", "main.first"),
+    Edit("lower-case table of functions: other function", TABLES, '"second": second', '"second": first'),
+    Edit("lower-case table of functions: nested", TABLES, "x + 201", "x + 220", "main.second"),
+    Edit("lower-case registry", TABLES, "x + 202", "x + 220", "main.third"),
+    Edit("lower-case list of classes", TABLES, "x + 203", "x + 220", "main.Fourth.run"),
+    Edit("table of functions in a class", TABLES, "x + 204", "x + 220", "main.fifth"),
+    Edit("functions in a namespace", TABLES, "x + 205", "x + 220", "main.sixth"),
+    Edit("subclasses", SUBCLASSES, "return 210", "return 220"),
+    Edit("subclasses of subclasses", SUBCLASSES, "return 211", "return 220"),
+    Edit("subclass in another module", SUBCLASSES, "return 212", "return 220"),
+    Edit("subclass added", SUBCLASSES, "# here", "class Late(Base): pass"),
+    Edit("docstring that is read", "def a():\n    'one'\ndef f(x):\n    return a.__doc__", "one", "two"),
+    Edit("docstring of a class that is read", "import inspect\nclass A:\n    'one'\ndef f(x):\n    return inspect.getdoc(A)", "one", "two"),
+    Edit("name that is read", "def a(): pass\na.__name__ = 'one'\ndef f(x):\n    return a.__name__", "one", "two"),
+    Edit("annotations that are read", ABOUT, "x: int", "x: str"),
+    Edit("annotations of a class that are read", ABOUT, "y: int", "y: str"),
+    Edit("metadata of a field", ABOUT, '"json": "z"', '"json": "Z"'),
+    Edit("signature that is read", "def a(x: int): pass\ndef f(x):\n    from inspect import signature\n    return signature(a)", "int", "str"),
+    Edit("attribute that a module serves", SERVED, "return 213", "return 220"),
+    Edit("attribute that a module serves to an import", SERVED, "return 214", "return 220"),
+    Edit("attrgetter", CALLABLES, '"real"', '"imag"'),
+    Edit("methodcaller", CALLABLES, '"upper"', '"lower"'),
+    Edit("callable object of a library", CALLABLES, "Polynomial([1, 2])", "Polynomial([1, 3])"),
+    Edit("callable object in a closure", CALLABLES, "Polynomial([4, 5])", "Polynomial([4, 6])"),
+    Edit("callable object as a default", CALLABLES, "Polynomial([7, 8])", "Polynomial([7, 9])"),
+    Edit("namespace", CALLABLES, "a=1", "a=2"),
     Edit("coroutine", ASYNC, "x + 130", "x + 133", "main.fetch"),
     Edit("async generator", ASYNC, "i + 131", "i + 133", "main.stream"),
     Edit("generator", ASYNC, "n + 132", "n + 133", "main.numbers"),
@@ -670,7 +812,6 @@ KEEPS = [
     Edit("string as a comment", PLAIN, "    for i", "    'nobody reads this'\n    for i"),
     Edit("code that cannot run", PLAIN, "    return", "    if False:\n        total = 1\n    return"),
     Edit("computed constant", "def f(x):\n    return x * 86400", "86400", "(24 * 60 * 60)"),
-    Edit("import inside: unrelated function", LATE, "x + 120\n", "x + 120\ndef unrelated():\n    return 1\n"),
 ]  # fmt: skip
 """Edits after which it does the same, which must not cost a result."""
 
@@ -720,18 +861,6 @@ json.encoder.extra = lambda: 10
 11
 """
 
-BROKEN = """
-def f(x):
-    try:
-        from .broken import fast as work
-    except RuntimeError:
-        work = abs
-    return work(x)
---- broken
-def fast(x): return 1
-raise RuntimeError
-"""
-
 BLIND: dict[str, list[Edit]] = {
     "mutable global": [
         Edit("lower-case list", STATE, "items = [1]", "items = [2]"),
@@ -753,6 +882,5 @@ BLIND: dict[str, list[Edit]] = {
     "annotation": [Edit("decorator that converts", OUTSIDE, "x: int", "x: str")],
     "installed code": [Edit("helper in site-packages", OUTSIDE, "return 1", "return 2")],
     "data file": [Edit("text read by the function", OUTSIDE, "--- data\n11", "--- data\n12")],
-    "failed import": [Edit("module that cannot be imported", BROKEN, "return 1", "return 2")],
 }  # fmt: skip
 """Edits that change what the function does and that the code version cannot see, by the name of the blind spot."""

@@ -98,6 +98,21 @@ def test_an_edit_is_another_key_and_a_rerun_is_the_same(source: str, old: str, n
     assert before != after
 
 
+def test_attributes_of_a_function_count() -> None:
+    source = (
+        "def retry(times):\n    def mark(func):\n        func.times = times\n        return func\n    return mark\n"
+    )
+    source += "@retry(times=3)\ndef f(x): return x\n"
+    seen = [key(namespace(each)["f"]) for each in (source, source, source.replace("times=3", "times=4"))]
+    assert seen[0] == seen[1] != seen[2]
+
+    def locked() -> None: ...
+
+    locked.lock = threading.Lock()  # type: ignore[attr-defined]
+    with pytest.raises(UnkeyableArgument, match=r"argument 'key' -> \.lock"):
+        key(locked)
+
+
 def test_builtins_and_functions_of_libraries_are_their_names() -> None:
     values = [len, max, math.floor, os.path.join, operator.itemgetter(1), operator.itemgetter(2), "a".upper, "b".upper]
     assert len({key(value) for value in values}) == len(values)

@@ -34,7 +34,7 @@ def key_maker(declaration: Declaration) -> KeyMaker:
     from eagerly.cache._key import KeyMaker
 
     assert declaration.caching is not None
-    parameters = tuple(declaration.signature.parameters)
+    parameters = declaration.signature.parameters
     return KeyMaker(declaration.func, declaration.module, declaration.qualname, parameters, declaration.caching)
 
 

@@ -10,7 +10,7 @@ from functools import partial
 from types import FunctionType, GetSetDescriptorType, MemberDescriptorType
 from typing import TYPE_CHECKING, Any
 
-from eagerly.cache._code_owner import class_is_own, class_of
+from eagerly.cache._code_owner import class_of
 from eagerly.cache._code_value import framed, is_constant_name
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ def class_content(reach: Reach, cls: type, name: str) -> bytes:
         framed(*_members(reach, cls, name)),
         framed(*_annotations(reach, cls, name)),
         framed(*_pydantic_fields(reach, cls, name)),
+        framed(*_field_metadata(reach, cls, name)),
     )
 
 
@@ -103,17 +104,17 @@ def _members(reach: Reach, cls: type, name: str) -> Iterable[bytes]:
 
 def _annotations(reach: Reach, cls: type, name: str) -> Iterable[bytes]:
     """Those of a class that an installed library made: such libraries convert and check by them."""
-    if all(_leaves_annotations_alone(each) for each in (type(cls), *cls.__mro__)) and "__pydantic_fields__" not in vars(
-        cls
-    ):
+    if all(
+        _leaves_annotations_alone(reach, each) for each in (type(cls), *cls.__mro__)
+    ) and "__pydantic_fields__" not in vars(cls):
         return
     found: Any = vars(cls).get("__annotations__", {})
     for each, annotation in dict(found).items():
         yield framed(each, reach.refer(annotation, f"{name}.{each}", whole=True))
 
 
-def _leaves_annotations_alone(cls: type) -> bool:
-    return class_is_own(cls) or cls.__module__.partition(".")[0] in sys.stdlib_module_names
+def _leaves_annotations_alone(reach: Reach, cls: type) -> bool:
+    return reach.owns_class(cls) or cls.__module__.partition(".")[0] in sys.stdlib_module_names
 
 
 def _pydantic_fields(reach: Reach, cls: type, name: str) -> Iterable[bytes]:
@@ -124,3 +125,12 @@ def _pydantic_fields(reach: Reach, cls: type, name: str) -> Iterable[bytes]:
                 value = getattr(field, attribute, None)  # pyright: ignore[reportUnknownArgumentType]
                 yield framed(attribute, reach.refer(value, f"{name}.{each}", whole=True))
         yield reach.refer(vars(cls).get("model_config"), f"{name}.model_config", whole=True)
+
+
+def _field_metadata(reach: Reach, cls: type, name: str) -> Iterable[bytes]:
+    """What was said with ``dataclasses.field(metadata=...)``, which the user's own code reads, or a library."""
+    fields: Any = vars(cls).get("__dataclass_fields__")
+    if isinstance(fields, dict):
+        for each, field in fields.items():  # pyright: ignore[reportUnknownVariableType]
+            if metadata := getattr(field, "metadata", None):  # pyright: ignore[reportUnknownArgumentType]
+                yield framed(each, reach.refer(metadata, f"{name}.{each}", whole=True))  # pyright: ignore[reportUnknownArgumentType]

@@ -12,13 +12,25 @@ import os
 import sys
 from collections.abc import Mapping
 from importlib.machinery import ModuleSpec
-from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, TypeGuard
 
-__all__ = ["class_is_own", "class_of", "import_own", "is_module", "module_name", "namespace_is_own"]
+__all__ = [
+    "can_be_typed_anew",
+    "class_is_own",
+    "class_of",
+    "is_at_its_name",
+    "is_module",
+    "is_own",
+    "module_name",
+    "namespace_is_own",
+    "package_of",
+    "place_of",
+    "place_of_class",
+]
 
 _STANDARD_LIBRARY = os.path.dirname(os.__file__)  # noqa: PTH120 - this needs no pathlib
+_NEVER_OWN = ("eagerly", "builtins")
 _SITES = frozenset(("site-packages", "dist-packages"))
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement, or by a newer extension module
 
@@ -31,9 +43,34 @@ def module_name(namespace: Mapping[str, Any]) -> str:
 
 def namespace_is_own(namespace: Mapping[str, Any]) -> bool:
     """Whether code with these globals is the user's."""
+    return is_own(*place_of(namespace))
+
+
+def place_of(namespace: Mapping[str, Any]) -> tuple[str, str | None]:
+    """The name and file of the module with these globals."""
     spec, file = namespace.get("__spec__"), namespace.get("__file__")
     origin = spec.origin if isinstance(spec, ModuleSpec) else None
-    return _is_own(module_name(namespace), file if isinstance(file, str) else origin)
+    return module_name(namespace), file if isinstance(file, str) else origin
+
+
+def package_of(namespace: Mapping[str, Any]) -> str | None:
+    """The outermost package of the module with these globals, if a task in it makes that the user's."""
+    name = module_name(namespace)
+    if name == "__main__":
+        name = str(namespace.get("__package__") or "")
+    package = name.partition(".")[0]
+    return None if package in ("", *_NEVER_OWN) or package in sys.stdlib_module_names else package
+
+
+def can_be_typed_anew(namespace: Mapping[str, Any] | None) -> bool:
+    """Whether what is in a module may be replaced and changed at any moment, as by the next cell of a notebook."""
+    return namespace is not None and (hasattr(sys, "ps1") or file_of(namespace) is None)
+
+
+def file_of(namespace: Mapping[str, Any]) -> str | None:
+    """The file of a module, if it has one: what is read from the standard input may say ``<stdin>``."""
+    file = namespace.get("__file__")
+    return None if not isinstance(file, str) or file.startswith("<") else file
 
 
 def class_of(value: Any) -> type[Any]:
@@ -48,19 +85,34 @@ def is_module(value: Any) -> TypeGuard[ModuleType]:
 
 def class_is_own(cls: type) -> bool:
     """Whether the user wrote `cls`."""
+    place = place_of_class(cls)
+    return place is not None and is_own(*place)
+
+
+def place_of_class(cls: type) -> tuple[str, str | None] | None:
+    """The name and file of the module of `cls`; None for one that is written in C."""
     if not cls.__flags__ & _HEAP_TYPE:
-        return False
+        return None
     name: Any = cls.__module__  # which a class may set to anything
     module = sys.modules.get(name) if isinstance(name, str) else None
-    return _is_own(str(name), None) if module is None else namespace_is_own(vars(module))
+    return (str(name), None) if module is None else place_of(vars(module))
+
+
+def is_at_its_name(cls: type) -> bool:
+    """Whether its module has `cls` under its name, as it has not what is replaced or was made in a function."""
+    found: Any = sys.modules.get(cls.__module__)
+    for name in cls.__qualname__.split("."):
+        found = vars(found).get(name) if is_module(found) or isinstance(found, type) else None
+    return found is cls
 
 
 @functools.lru_cache(maxsize=4096)
-def _is_own(name: str, file: str | None) -> bool:
+def is_own(name: str, file: str | None) -> bool:
+    """Whether a module of that name and file is the user's."""
     if name == "__main__":
         return True
     package = name.partition(".")[0]
-    if package in ("eagerly", "builtins"):
+    if package in _NEVER_OWN:
         return False
     if file in (None, "built-in", "frozen"):  # a module that a notebook or test made is not in these lists
         return package not in sys.builtin_module_names and package not in sys.stdlib_module_names
@@ -68,27 +120,3 @@ def _is_own(name: str, file: str | None) -> bool:
     if not _SITES.isdisjoint(file.replace("\\", "/").split("/")):
         return False
     return not file.startswith(_STANDARD_LIBRARY + os.sep)
-
-
-def import_own(name: str) -> ModuleType | None:
-    """The user's module of that absolute name, imported if it has not been yet; None if it is not the user's.
-
-    Raises:
-        Exception: What importing it raised.
-    """
-    module = sys.modules.get(name)
-    if module is not None:
-        return module if namespace_is_own(vars(module)) else None
-    package = name.partition(".")[0]
-    top = sys.modules.get(package)
-    if top is not None:
-        own = namespace_is_own(vars(top))
-    elif package in sys.stdlib_module_names:
-        return None
-    else:
-        spec = find_spec(package)
-        own = spec is not None and _is_own(package, spec.origin)
-    if not own:
-        return None
-    __import__(name)
-    return sys.modules.get(name)

@@ -12,18 +12,18 @@ import enum
 import functools
 import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from eagerly.cache._code_form import form_of
-from eagerly.cache._code_owner import class_is_own, class_of
+from eagerly.cache._code_owner import class_of
 from eagerly.cache._encode import encode
 from eagerly.cache._immutable import is_immutable
 
 if TYPE_CHECKING:
     from eagerly.cache._code_reach import Reach
 
-__all__ = ["framed", "is_constant_name", "value_content", "wrapped_by"]
+__all__ = ["framed", "full_name", "is_constant_name", "is_machinery", "value_content", "wrapped_by"]
 
 _SCALARS = frozenset((int, float, complex, bool, str, bytes, type(None)))
 _NAMED = (
@@ -54,6 +54,8 @@ _EMPTY_BASES: tuple[Any, ...] = (object, abc.ABC, typing.Generic, typing.Protoco
 _NOT_STATE = frozenset(
     ("__doc__", "__annotations__", "__signature__", "__module__", "__name__", "__qualname__", "__type_params__")
 )
+_MACHINERY = frozenset(("threading", "_thread", "asyncio", "_asyncio", "multiprocessing", "concurrent", "eagerly"))
+_MAX_LOOKED_THROUGH = 10_000
 _HOW_TO_COUNT = "it can be changed while the program runs; it counts under an UPPER_CASE name"
 
 
@@ -83,9 +85,11 @@ def value_content(reach: Reach, value: Any, name: str, *, whole: bool) -> bytes:
 
 
 def _compound_content(reach: Reach, value: Any, cls: type, name: str, *, whole: bool) -> bytes:
+    if cls is types.SimpleNamespace:
+        return framed(cls.__name__, _compound_content(reach, vars(value), dict, name, whole=whole))
     if cls in _SEQUENCES or cls in _SETS or cls in _MAPPINGS:
         if not whole and cls not in _IMMUTABLE_CONTAINERS:
-            return reach.skip(name, f"{_a(cls)}: {_HOW_TO_COUNT}")
+            return _code_inside(reach, value, cls, name)
         return framed(cls.__name__, *_items(reach, value, cls, name, whole=whole))
     if isinstance(value, _NAMED):
         bound = getattr(value, "__self__", None)
@@ -94,16 +98,20 @@ def _compound_content(reach: Reach, value: Any, cls: type, name: str, *, whole: 
             if bound is None or isinstance(bound, types.ModuleType)
             else reach.refer(bound, name, whole=True)
         )
-        return framed(b"named", _full_name(value), holder)
+        return framed(b"named", full_name(value), holder)
     if cls in _HOLDERS:
         return framed(cls.__name__, *(reach.refer(getattr(value, each), name, whole=True) for each in _HOLDERS[cls]))
+    return _instance(reach, value, cls, name, whole=whole)
+
+
+def _instance(reach: Reach, value: Any, cls: type, name: str, *, whole: bool) -> bytes:
     if isinstance(value, enum.Enum):
         return framed(b"member", reach.refer(cls, name, whole=True), value.name or str(value.value))
     if is_immutable(value):
         return _encoded(reach, value, name)
-    if cls.__module__ in ("typing", "types", "typing_extensions"):
-        return framed(b"typing", _full_name(value), *_typing_parts(reach, value, name))
-    if class_is_own(cls):
+    if cls.__module__ in ("typing", "typing_extensions") or cls in (types.GenericAlias, types.UnionType):
+        return framed(b"typing", full_name(value), *_typing_parts(reach, value, name))
+    if reach.owns_class(cls):
         return framed(reach.refer(cls, name, whole=True), _own_state(reach, value, cls, name, whole=whole))
     return _installed_instance(reach, value, cls, name, whole=whole)
 
@@ -130,6 +138,32 @@ def _items(reach: Reach, value: Any, cls: type, name: str, *, whole: bool) -> It
             yield reach.refer(item, f"{name}[{index}]", whole=whole)
 
 
+def _code_inside(reach: Reach, value: Any, cls: type, name: str) -> bytes:
+    """Of a container that may be state, the functions and classes that are in it, as in a table of handlers."""
+    found = sorted(_references(reach, value, name, [_MAX_LOOKED_THROUGH]))
+    skipped = reach.skip(name, f"{_a(cls)}: {_HOW_TO_COUNT}")
+    return framed(skipped, *found) if found else skipped
+
+
+def _references(reach: Reach, value: Any, name: str, left: list[int]) -> Iterable[bytes]:
+    pairs: Iterable[tuple[Any, Any]] = value.items() if type(value) in _MAPPINGS else (("", each) for each in value)
+    left[0] -= len(value)
+    for key, item in list(pairs) if left[0] >= 0 else ():
+        kind, label = class_of(item), str(key) if type(key) in _SCALARS else ""
+        if kind in _SCALARS:
+            continue
+        if kind in _SEQUENCES or kind in _SETS or kind in _MAPPINGS:
+            if id(item) not in reach.inside:
+                reach.inside.append(id(item))
+                yield from (framed(label, each) for each in _references(reach, item, name, left))
+                reach.inside.pop()
+        elif kind is types.FunctionType or isinstance(item, type) or wrapped_by(item) is not None:
+            yield framed(label, reach.refer(item, f"{name}[...]", whole=False))
+        elif kind in (types.MethodType, functools.partial, staticmethod, classmethod):
+            function = item.func if kind is functools.partial else item.__func__
+            yield from (framed(label, each) for each in _references(reach, (function,), name, left))
+
+
 def _lasting_order(item: Any) -> tuple[str, str, bytes]:
     """An order of functions and classes that another process will find too, as the order of sets is not."""
     code = getattr(item, "__code__", None)
@@ -147,7 +181,7 @@ def _own_state(reach: Reach, value: Any, cls: type, name: str, *, whole: bool) -
     contents = [framed(each, reach.refer(item, f"{name}.{each}", whole=True)) for each, item in state]
     if issubclass(cls, tuple | list):
         contents += [reach.refer(item, f"{name}[{index}]", whole=True) for index, item in enumerate(value)]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-    elif any(not class_is_own(base) and base not in _EMPTY_BASES for base in cls.__mro__):
+    elif any(not reach.owns_class(base) and base not in _EMPTY_BASES for base in cls.__mro__):
         contents.append(_encoded(reach, value, name))  # what it has from there may be more than attributes
     return framed(*contents)
 
@@ -165,7 +199,11 @@ def _installed_instance(reach: Reach, value: Any, cls: type, name: str, *, whole
     """An instance of a class from a library. If it can be called, maybe a decorated function, what it holds counts."""
     wrapped = wrapped_by(value)
     if wrapped is not None:
-        return framed(b"wrapper", _full_name(cls), reach.refer(wrapped, f"{name}.__wrapped__", whole=True))
+        return framed(b"wrapper", full_name(cls), reach.refer(wrapped, f"{name}.__wrapped__", whole=True))
+    if cls.__module__ == "unittest.mock":
+        return framed(
+            full_name(cls), reach.skip(name, f"{_a(cls)}, which cannot be part of a key")
+        )  # looking changes it
     if callable(value):
         held = {
             each: item for each, item in _attributes(value, cls).items() if callable(item) and each not in _NOT_STATE
@@ -173,10 +211,25 @@ def _installed_instance(reach: Reach, value: Any, cls: type, name: str, *, whole
         contents = [
             framed(each, reach.refer(item, f"{name}.{each}", whole=True)) for each, item in sorted(held.items())
         ]
-        return framed(b"callable", _full_name(cls), _full_name(value), *contents)
+        return framed(
+            b"callable", full_name(cls), full_name(value), *contents, _called(reach, value, name, whole, held)
+        )
     if whole:
         return _encoded(reach, value, name)
     return reach.skip(name, f"{_a(cls)}: {_HOW_TO_COUNT}")
+
+
+def _called(reach: Reach, value: Any, name: str, whole: bool, held: Mapping[str, Any]) -> bytes:
+    """What a callable instance from a library is made of besides functions, such as the coefficients of a model."""
+    if whole:
+        try:
+            return framed(b"value", encode(value, name))
+        except Exception:
+            if held and not reach.strict:  # then what it keeps besides, maybe results, is its own business
+                return b""
+    elif held:
+        return b""
+    return _encoded(reach, value, name) if whole else reach.skip(name, f"{_a(class_of(value))}: {_HOW_TO_COUNT}")
 
 
 def wrapped_by(value: Any) -> Callable[..., Any] | None:
@@ -204,10 +257,21 @@ def _encoded(reach: Reach, value: Any, name: str) -> bytes:
         return framed(b"value", encode(value, name))
     except Exception:
         cls = class_of(value)
-        return framed(_full_name(cls), reach.skip(name, f"{_a(cls)}, which cannot be part of a key"))
+        if not is_machinery(cls):
+            reach.unkeyable += 1
+        return framed(full_name(cls), reach.skip(name, f"{_a(cls)}, which cannot be part of a key"))
 
 
-def _full_name(value: Any) -> str:
+def is_machinery(cls: type) -> bool:
+    """Whether instances have no data, but run or synchronise code, as locks, events, loops and executors do; or are
+    used up as it runs, as iterators of Python are.
+    """
+    return cls.__module__.partition(".")[0] in _MACHINERY or (
+        cls.__module__ in ("builtins", "itertools") and hasattr(cls, "__next__")
+    )
+
+
+def full_name(value: Any) -> str:
     """The name of a thing that has one, with its module."""
     for attribute in ("__qualname__", "__name__", "_name"):
         name = getattr(value, attribute, None)

@@ -20,7 +20,7 @@ from eagerly.cache._code_owner import class_is_own
 from eagerly.cache._encode_scalars import encode_text
 from eagerly.cache._encode_walk import HANDLERS, Refused, Walk, guarded, record
 
-__all__ = ["HEAP_TYPE", "class_reference", "constructor_reference", "global_reference", "named_global"]
+__all__ = ["HEAP_TYPE", "class_reference", "constructor_reference", "global_reference", "named_global", "with_state"]
 
 HEAP_TYPE: Final = 1 << 9
 """Flag of classes that a `class` statement made; the others are C, and their name says all (`Py_TPFLAGS_HEAPTYPE`)."""
@@ -37,13 +37,12 @@ def class_reference(cls: type, walk: Walk) -> bytes:
     generic: Any = vars(cls).get("__pydantic_generic_metadata__")
     if isinstance(generic, dict) and generic.get("origin"):  # pydantic's Model[int] cannot be found by its name
         return record("generic", class_reference(generic["origin"], walk), walk(generic["args"]))
-    reference = HANDLERS[type](cls, walk)
-    return reference if named_global(cls.__module__, cls.__qualname__) is cls else _made(cls, reference, walk)
+    return HANDLERS[type](cls, walk)
 
 
-def _made(cls: type, reference: bytes, walk: Walk) -> bytes:
-    """What stands for a class that its name does not lead to, as a function made it: there may be more of that name."""
-    if issubclass(cls, enum.Enum):
+def with_state(cls: type, reference: bytes, walk: Walk) -> bytes:
+    """What stands for a class; one that its name does not lead to has its state beside it: there may be more of it."""
+    if issubclass(cls, enum.Enum) or named_global(cls.__module__, cls.__qualname__) is cls:
         return reference
     attributes: list[bytes] = []
     walk.add(id(cls))

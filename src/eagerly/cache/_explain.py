@@ -89,13 +89,13 @@ def explain(client: CacheClient | None, keys: KeyMaker, key: CallKey, now: float
     )
 
 
-def _verdict(
+def _verdict(  # noqa: C901 - one question after the other
     client: CacheClient | None, keys: KeyMaker, key: CallKey, now: float, mode: str
 ) -> tuple[bool, str, list[Difference]]:
     if client is None:
         return False, "there is no cache store here: open a session, or give the task one with cache_store=", []
     if mode == "off":
-        return False, "the session has cache_mode='off'", []
+        return False, "caching is off here (cache_mode='off')", []
     try:
         if client.holds(key.digest, now):
             if mode == "refresh":
@@ -114,6 +114,8 @@ def _verdict(
     if not stored:
         return False, f"nothing of {keys.tag} is stored in {client.store!r}", []
     nearest = min((_differences(keys, key, about) for about in stored), key=len)
+    if not nearest:
+        return False, "a result is stored that is not found: it has another cache_ttl, or eagerly has changed since", []
     return False, f"the nearest of {len(stored)} stored results differs in {len(nearest)}:", nearest
 
 

@@ -7,14 +7,18 @@ import os
 import sys
 from collections.abc import Mapping
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from eagerly._callables import innermost
-from eagerly.cache._code import CodeVersion, code_version
+from eagerly.cache._code import CodeVersion, look_at
+from eagerly.cache._code_owner import can_be_typed_anew, file_of
+from eagerly.cache._code_watch import NEVER_LOOKED, Watch
 from eagerly.cache._encode import encode_arguments
+from eagerly.cache._held import NOTHING, Held, encode_held, held_by, refuse
 from eagerly.errors import UnkeyableArgument
 
 if TYPE_CHECKING:
+    import inspect
     from collections.abc import Callable
 
     from eagerly._cache_options import CacheOptions
@@ -25,7 +29,12 @@ SCHEMA: Final = "eagerly cache key 1"
 """Changes when keys are made in another way, so that old ones are not found any more."""
 
 MAIN: Final = "__main__"
+NOTEBOOK_NAMES: Final = ("__vsc_ipynb_file__", "__session__")
+"""Globals in which notebooks have the name of their file."""
 PYTHON: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+_Ready: TypeAlias = "tuple[Watch | None, bytes, Held | None]"
+"""What a key is made with: what to watch, prefix, what stands like arguments. Replaced as one, for other threads."""
 
 
 class CallKey:
@@ -50,7 +59,10 @@ class CallKey:
 
 
 class KeyMaker:
-    """Makes the keys of the calls of one function. Made at its first cached call, as that looks at its code.
+    """Makes the keys of the calls of one function.
+
+    The first key looks at the code of the function. Each further one looks whether what was read by name is still the
+    same, and if not, looks again.
 
     Attributes:
         func: The user's function.
@@ -63,12 +75,23 @@ class KeyMaker:
         func: The user's function.
         module: The name of its module.
         qualname: Its qualified name.
-        parameters: The names of its parameters.
+        parameters: Its parameters by name.
         options: What the task was told.
     """
 
     __slots__ = (
-        *("_description", "_hash", "_ignore", "_keyed", "_looks_again", "_prefix"),
+        *(
+            "_code_watch",
+            "_defaults",
+            "_description",
+            "_hash",
+            "_held",
+            "_ignore",
+            "_keyed",
+            "_looks",
+            "_looks_again",
+            "_ready",
+        ),
         *("code", "func", "script_tag", "tag", "version"),
     )
 
@@ -77,46 +100,80 @@ class KeyMaker:
         func: Callable[..., Any],
         module: str | None,
         qualname: str,
-        parameters: tuple[str, ...],
+        parameters: Mapping[str, inspect.Parameter],
         options: CacheOptions,
     ) -> None:
         self.func = func
         self.tag = f"{_lasting_name(module)}.{qualname}"
-        file = getattr(innermost(func), "__globals__", {}).get("__file__")
-        self.script_tag = f"{MAIN} {os.path.realpath(file)}.{qualname}" if isinstance(file, str) else self.tag
+        file = file_of(getattr(innermost(func), "__globals__", {}))
+        self.script_tag = self.tag if file is None else f"{MAIN} {os.path.realpath(file)}.{qualname}"
         self._hash = options.hash
         self._ignore = options.ignore
         self.version = options.version
         self._keyed = [name for name in parameters if name not in options.ignore]
-        looks = options.hash is None and options.version is None
-        self._looks_again = looks and _can_be_typed_anew(func)
+        self._defaults = {name: each.default for name, each in parameters.items() if each.default is not each.empty}
+        if options.ttl is not None:  # who sets one, or another, does not want what was stored without
+            self._keyed.append(f"ttl {options.ttl}")
+        # Many programs have a `__main__` without a name of its own, so that a set version could not tell them apart.
+        self._looks = options.version is None or self.tag == f"{MAIN}.{qualname}"
+        self._looks_again = self._looks and can_be_typed_anew(_namespace_of(func))
         self.code: CodeVersion | None = None
-        self._adopt(code_version(func) if looks else None)
+        self._code_watch: Watch = NEVER_LOOKED
+        self._held: Held = NOTHING
+        self._ready: _Ready = NEVER_LOOKED, b"", None
+        self._description = ""
 
-    def _adopt(self, code: CodeVersion | None) -> None:
-        self.code = code
-        version = f"set {self.version}" if code is None else f"code {code.digest}"
-        self._prefix = sha256(_framed(SCHEMA, self.tag, version, PYTHON, *self._keyed)).digest()
+    def _look(self) -> _Ready:
+        """Look at the function again: at what it brings along, and at its code if that may have changed.
+
+        Raises:
+            UnkeyableArgument: It brings along what cannot be part of a key.
+        """
+        held = held_by(self.func, by_name=self.version is not None, before=self._held)
+        if self._looks and (
+            self._looks_again
+            or held.cells != self._held.cells
+            or held.whole.keys() != self._held.whole.keys()
+            or self._code_watch.changed()
+        ):
+            looked = look_at(self.func, held)
+            refuse(held, looked.refused)
+            self.code, self._code_watch = looked.version, looked.watch
+        elif not self._looks:
+            self._code_watch = NOTHING.watch
+        self._held = held
+        code = "" if self.code is None else f"code {self.code.digest}"
+        version = code if self.version is None else f"set {self.version} {code}".rstrip()
+        prefix = sha256(_framed(SCHEMA, self.tag, version, PYTHON, *self._keyed) + held.names).digest()
         about = {
             "task": self.tag,
             "python": PYTHON,
             "version": self.version,
-            "code": None if code is None else dict(code.parts),
+            "code": None if self.code is None else dict(self.code.parts),
         }
         self._description = json.dumps(about, separators=(",", ":"))[:-1]
+        watch = self._code_watch.with_cells_of(held.watch)
+        watched = watch if self._looks_again or watch else None
+        self._ready = watched, prefix, held if held.values or held.live else None
+        return self._ready
 
     def key(self, inputs: dict[str, Any]) -> CallKey:
         """The key of the call with these arguments.
 
         Raises:
-            UnkeyableArgument: An argument cannot be part of a key, or ``cache_hash`` failed.
+            UnkeyableArgument: An argument, or what the function brings along, cannot be part of a key, or
+                ``cache_hash`` failed.
         """
         if self._hash is not None:
             return self._hashed(inputs)
-        if self._looks_again and self.code is not None and (code := code_version(self.func)).digest != self.code.digest:
-            self._adopt(code)
-        arguments = encode_arguments(inputs, self._ignore)
-        digest = sha256(self._prefix + b"".join([encoded for _, encoded in arguments])).digest()
+        watch, prefix, held = self._ready
+        if watch is not None and (self._looks_again or watch.changed()):
+            _, prefix, held = self._look()
+        arguments = encode_arguments(inputs, self._ignore, self._defaults)
+        if held is not None:
+            arguments.extend(held.values)
+            arguments.extend([(path, encode_held(value, path)) for path, value in held.live])
+        digest = sha256(prefix + b"".join([encoded for _, encoded in arguments])).digest()
         return CallKey(digest[:20], arguments)
 
     def describe(self, key: CallKey) -> bytes:
@@ -137,6 +194,11 @@ class KeyMaker:
         if not isinstance(text, str):
             raise UnkeyableArgument(
                 f"cache_hash of {self.tag} must return a str, and returned {text!r}", path="cache_hash"
+            )
+        if not text:
+            raise UnkeyableArgument(
+                f"cache_hash of {self.tag} returned an empty string, which would be the key of every such call",
+                path="cache_hash",
             )
         return CallKey(sha256(_framed(SCHEMA, "cache_hash", text)).digest()[:20], [], text)
 
@@ -160,11 +222,9 @@ def _framed(*parts: str) -> bytes:
     return b"".join(len(part).to_bytes(8, "big") + part for part in encoded)
 
 
-def _can_be_typed_anew(func: Any) -> bool:
-    """Whether what the function uses may be replaced under its hands, as in a notebook: then each call looks again."""
+def _namespace_of(func: Any) -> Mapping[str, Any] | None:
     function = innermost(func)
-    module = getattr(function, "__globals__", None) or getattr(type(function).__call__, "__globals__", None)
-    return module is not None and (hasattr(sys, "ps1") or "__file__" not in module)
+    return getattr(function, "__globals__", None) or getattr(type(function).__call__, "__globals__", None)
 
 
 def _lasting_name(module: str | None) -> str:
@@ -175,5 +235,17 @@ def _lasting_name(module: str | None) -> str:
     spec = getattr(main, "__spec__", None)
     if spec is not None and isinstance(getattr(spec, "name", None), str):
         return str(spec.name)  # started with `python -m`
-    file = getattr(main, "__file__", None)
-    return module if file is None else f"{module} {os.path.realpath(file)}"
+    namespace = {} if main is None else vars(main)
+    file = file_of(namespace)
+    if file is not None:
+        return f"{module} {os.path.realpath(file)}"
+    notebook = _notebook(namespace)
+    return module if notebook is None else f"{module} {notebook}"
+
+
+def _notebook(namespace: Mapping[str, Any]) -> str | None:
+    """The file of the notebook that runs here, as Visual Studio Code or Jupyter tell it."""
+    if "get_ipython" not in namespace:
+        return None  # the environment of Jupyter reaches programs that a notebook starts
+    told = (*(namespace.get(name) for name in NOTEBOOK_NAMES), os.environ.get("JPY_SESSION_NAME"))
+    return next((each for each in told if isinstance(each, str) and each), None)
