@@ -221,7 +221,8 @@ def test_of_a_clock_the_sleep_of_the_right_colour_is_used(kind: Kind) -> None:
         naps.append(("async", seconds))
 
     clock = Clock(sleep=lambda seconds: naps.append(("sync", seconds)), async_sleep=async_sleep)
-    assert repr(clock) == f"Clock(now={clock.now!r}, sleep={clock.sleep!r}, async_sleep={async_sleep!r})"
+    told = f"now={clock.now!r}, sleep={clock.sleep!r}, async_sleep={async_sleep!r}, time={clock.time!r}"
+    assert repr(clock) == f"Clock({told})"
     with session(clock=clock):
         kind.run(kind.make(failing(1), retries=Retry(1, delay=60, jitter=0)))
     assert naps == [("async" if kind.is_async else "sync", 60)]
