@@ -63,6 +63,7 @@ class Declaration:
         "kind",
         "module",
         "name",
+        "once",
         "only_cached",
         "options",
         "plain",
@@ -121,6 +122,7 @@ class Declaration:
         self.only_cached = self.dataset is None and not self.is_generator
         self.code: Any = None  # filled in, as the next, by the first call that looks at it
         self.keys: Any = None
+        self.once: dict[str, Any] = {}
         self.tags = tags_from("task(tags=...)", given["tags"])
         self.wrap_errors = _optional_bool("task(wrap_errors=...)", given["wrap_errors"])
 

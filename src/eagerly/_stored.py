@@ -131,8 +131,8 @@ def mode_of(options: CacheOptions, session: SessionContext) -> CacheMode:
 
 def keys_of(declaration: Declaration) -> KeyMaker:
     """What makes the keys of a task's calls; made at the first one."""
-    if declaration.keys is None:
-        declaration.keys = key_maker(declaration)
+    if declaration.keys is None:  # two first calls at once get the same: setdefault is one step
+        declaration.keys = declaration.once.setdefault("keys", key_maker(declaration))
     return declaration.keys  # type: ignore[no-any-return]  # a KeyMaker
 
 
