@@ -138,6 +138,12 @@ class Declaration:
     def is_generator(self) -> bool:
         return self.kind in (Kind.STREAM, Kind.ASYNC_STREAM)
 
+    def share_keys(self, other: Declaration) -> None:
+        """Make the same keys as another declaration of this function, if it was told the same about them."""
+        mine, others = self.caching, other.caching
+        if mine is not None and others is not None and mine[1:] == others[1:]:  # all but the store
+            self.once, self.keys = other.once, other.keys
+
     def with_caching(self, caching: CacheOptions) -> Declaration:
         """The same, but for how results are cached."""
         changed = copy.copy(self)

@@ -262,7 +262,9 @@ class Task(LooksLikeFunction, CacheControls[P], Generic[P, R]):
         return copy
 
     def _with(self, options: dict[str, Any]) -> Self:
-        return type(self)(Declaration(self.declaration.undecorated, options))
+        declaration = Declaration(self.declaration.undecorated, options)
+        declaration.share_keys(self.declaration)
+        return type(self)(declaration)
 
     def _restore(self, undecorated: Any, options: dict[str, Any]) -> None:
         type(self).__init__(self, Declaration(undecorated, options))
