@@ -184,6 +184,7 @@ def run_page(path: Path) -> str | None:
     """Run all blocks of a page, top to bottom. None, or what is wrong with the first that fails."""
     blocks = blocks_of(path.name, path.read_text(encoding="utf-8"))
     before = Path.cwd()
+    sys.dont_write_bytecode = True  # a page may edit a module within the second in which it was compiled
     with tempfile.TemporaryDirectory() as folder, _commands() as environment:
         page = _Page(environment)
         own, sys.modules["__main__"] = sys.modules["__main__"], page.module
