@@ -847,7 +847,7 @@ def open_files():
 
 
 def sessions_alive():
-    return sum(isinstance(each, eagerly.SessionContext) for each in gc.get_objects())
+    return sum(type(each) is eagerly.SessionContext for each in gc.get_objects())
 
 
 def test_clock_none_is_the_real_one_inside_a_session_with_another():
