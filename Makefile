@@ -32,6 +32,8 @@ types: $(VENV)/lint $(VENV)/test
 bench: $(VENV)/bench
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks cache
+	$(BIN)/python -m benchmarks fanout
+	$(BIN)/python -m benchmarks runs
 
 docs: $(VENV)/test
 	$(BIN)/python docs/generate.py

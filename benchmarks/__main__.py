@@ -1,9 +1,11 @@
-"""``python -m benchmarks``: measure calls and write the tables into benchmarks/README.md; with ``cache``, caching."""
+"""``python -m benchmarks``: measure calls and write the tables into benchmarks/README.md; with ``cache``, caching;
+with ``fanout``, maps; with ``runs``, records of runs."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import json
 import subprocess
 import sys
@@ -25,15 +27,15 @@ APART_TIMEOUT = 90
 
 PAGE = Path(__file__).with_name("README.md")
 SECTIONS = ("import", "memory")
+PARTS = {"cache": "caching", "fanout": "fanout", "runs": "runs"}
+"""Words that have a command of their own, and the package where it is."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what was asked for; 0 whether or not targets are met: the table says so."""
     words = sys.argv[1:] if arguments is None else list(arguments)
-    if words[:1] == ["cache"]:
-        from benchmarks.caching import command
-
-        return command.main(words[1:])
+    if words and words[0] in PARTS:
+        return int(importlib.import_module(f"benchmarks.{PARTS[words[0]]}.command").main(words[1:]))
     options = _parser().parse_args(words)
     if options.apart:
         _write_apart(options)

@@ -26,6 +26,10 @@ ROUND_SECONDS = 0.001
 """How long a round should take: long enough for the clock, short enough to fall between two disturbances."""
 
 
+LONG_SECONDS = 0.1
+"""A round that takes longer is so long for itself, and is not repeated to be sure of it."""
+
+
 @dataclass
 class Contestant:
     """One way to do what a case asks for.
@@ -87,16 +91,26 @@ def compete(contestants: Sequence[Contestant], *, rounds: int, seconds_each: flo
 
 def _plan(contestant: Contestant, rounds: int, seconds_each: float) -> tuple[int, int]:
     """Operations per round, and in every how many turns it runs one."""
-    count, taken = contestant.least, contestant.round(contestant.least)
-    while taken < ROUND_SECONDS / 2:
+    count, each = contestant.least, _quickest(contestant, contestant.least) / contestant.least
+    while count * each < ROUND_SECONDS / 2:  # by the best so far: disturbed rounds must not end it too early
         count *= 2
-        taken = min(contestant.round(count) for _ in range(3))  # one disturbance must not make all rounds short
-    count = max(contestant.least, round(count * ROUND_SECONDS / taken))
+        each = min(each, _quickest(contestant, count) / count)
+    count = max(contestant.least, round(ROUND_SECONDS / each))
     start = perf_counter()
     contestant.round(count)
     whole = perf_counter() - start  # what surrounds a round may take longer than the round
     affordable = max(3, int(seconds_each / whole))
     return count, max(1, rounds // affordable)
+
+
+def _quickest(contestant: Contestant, count: int) -> float:
+    """The seconds that a round takes if nothing is cold and nobody disturbs it; else all rounds would be too short, and
+    what surrounds an operation would count as the operation.
+    """
+    taken = contestant.round(count)
+    if taken < LONG_SECONDS:
+        taken = min(taken, *(contestant.round(count) for _ in range(2)))
+    return taken
 
 
 def timing(contestant: Contestant) -> Timing:

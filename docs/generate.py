@@ -15,28 +15,38 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from eagerly import Settings
 from eagerly._life import LIFE, mermaid
 from eagerly._sentinel import UNSET
+from eagerly.backends import ExecutorBackend
+from eagerly.backends._registry import BUILT_IN as BUILT_IN_BACKENDS
+from eagerly.backends._registry import resolve_backend
 from eagerly.cache._code import BLIND_SPOTS
 from eagerly.datasets.formats._registry import BUILT_IN
 from eagerly.hooks import EagerlySpec
+from eagerly.runs._status import mermaid as run_picture
 
 __all__ = ["pages"]
 
 DOCS = Path(__file__).parent
 LIFE_PAGE = DOCS / "explanation" / "life-of-a-call.md"
+RUN_PAGE = DOCS / "explanation" / "life-of-a-run.md"
 KEYS_PAGE = DOCS / "explanation" / "cache-keys.md"
+MAPS_PAGE = DOCS / "explanation" / "maps.md"
 
 MODULES = {
     "eagerly": "The library",
     "eagerly.cache": "Caching",
     "eagerly.datasets": "Datasets",
     "eagerly.datasets.formats": "Formats of datasets",
+    "eagerly.backends": "Backends",
+    "eagerly.runs": "Runs",
+    "eagerly.registry": "Registry",
     "eagerly.contracts": "Contracts",
     "eagerly.errors": "Errors",
     "eagerly.testing": "Testing",
@@ -55,9 +65,11 @@ GROUPS = {
         "AsyncTaskStream",
         "Retry",
     ],
+    "Maps": ["map_tasks", "iter_tasks", "gather_tasks", "aiter_tasks", "share"],
     "Sessions": ["session", "async_session", "SessionContext", "current_session", "Settings", "Clock"],
-    "Calls": ["current_task", "TaskContext", "TaskMetadata", "ContextExecutor", "abandoned_bodies"],
+    "Calls": ["current_task", "TaskContext", "INJECTED", "TaskMetadata", "ContextExecutor", "abandoned_bodies"],
     "Stores": ["CacheStore", "DatasetStore", "save_dataset", "load_dataset"],
+    "Runs": ["runs", "Run", "RunStatus", "registry", "Command"],
     "Workflows": ["workflow", "Workflow", "SyncWorkflow", "AsyncWorkflow"],
     "Hooks": ["hook_impl", "register_plugins"],
 }
@@ -73,6 +85,8 @@ COMMANDS = (
     *((), ("demo",), ("list",), ("describe",), ("run",), ("config",)),
     *(("cache",), ("cache", "stats"), ("cache", "list"), ("cache", "clear"), ("cache", "explain")),
     *(("datasets",), ("datasets", "list"), ("datasets", "show"), ("datasets", "history"), ("datasets", "verify")),
+    *(("runs",), ("runs", "list"), ("runs", "show"), ("runs", "tail"), ("runs", "wait"), ("runs", "stop")),
+    *(("runs", "cancel"), ("runs", "output"), ("runs", "prune")),
 )
 
 SETTINGS_INTRODUCTION = """\
@@ -204,8 +218,11 @@ def _parameter(each: inspect.Parameter) -> str:
 
 
 def entry(name: str, value: Any, level: int = 3) -> Iterator[str]:
-    """One public name: heading, signature, docstring, members."""
+    """One public name: heading, signature, docstring, members. A module and a constant have no signature."""
     yield f"{'#' * level} `{name}`\n"
+    if not callable(value):
+        yield rendered(inspect.getdoc(value) or "")
+        return
     documentation = (value.__doc__ if inspect.isclass(value) else inspect.getdoc(value)) or ""
     if not inspect.isclass(value) or "Args:" in documentation:
         yield f"```text\n{signature(name, value)}\n```\n"
@@ -264,7 +281,7 @@ def page_of_library() -> str:
     import eagerly
 
     grouped = [name for names in GROUPS.values() for name in names]
-    assert sorted(grouped) == eagerly.__all__, "a public name belongs to one group of docs/generate.py"
+    assert sorted(grouped) == sorted(eagerly.__all__), "a public name belongs to one group of docs/generate.py"
     out = [HEADER, "# `eagerly`\n", rendered(eagerly.__doc__ or ""), _opening("eagerly")]
     for title, names in GROUPS.items():
         out.append(f"## {title}\n")
@@ -374,12 +391,15 @@ def page_of_command_line() -> str:
 
 def page_of_contents(written: Iterable[str]) -> str:
     titles = {
-        "eagerly.md": "`eagerly`: tasks, sessions, calls, workflows",
+        "eagerly.md": "`eagerly`: tasks, maps, sessions, calls, workflows",
         "hooks.md": "`eagerly.hooks`: every moment in the life of a call",
         "cache.md": "`eagerly.cache`: stores, keys",
         "datasets.md": "`eagerly.datasets`: stores of datasets, and what they know of them",
         "formats.md": "`eagerly.datasets.formats`: every format, and how to bring one of your own",
-        "contracts.md": "`eagerly.contracts`: tests for stores that you write",
+        "runs.md": "`eagerly.runs`: records of runs, and their stores",
+        "registry.md": "`eagerly.registry`: tasks and commands by name",
+        "backends.md": "`eagerly.backends`: where maps run, and how to bring an engine of your own",
+        "contracts.md": "`eagerly.contracts`: tests for stores and backends that you write",
         "errors.md": "`eagerly.errors`: errors and warnings",
         "testing.md": "`eagerly.testing`: for tests of code that uses tasks",
         "plugins.md": "`eagerly.plugins`: the plugins that come with the library",
@@ -401,11 +421,44 @@ def page_of_life() -> str:
     return _between(text, "table", "\n".join(rows))
 
 
+def page_of_runs() -> str:
+    """The page on the life of a run, with its picture renewed."""
+    return _between(RUN_PAGE.read_text(encoding="utf-8"), "picture", f"```mermaid\n{run_picture()}\n```")
+
+
 def page_of_keys() -> str:
     """The page on keys, with the list of what they cannot see."""
     rows = ["| blind spot | what is meant |", "|---|---|"]
     rows += [f"| {name} | {what} |" for name, what in BLIND_SPOTS.items()]
     return _between(KEYS_PAGE.read_text(encoding="utf-8"), "blind-spots", "\n".join(rows))
+
+
+def page_of_maps() -> str:
+    """The page on maps, with what each backend says of itself. None of them is opened for that."""
+    columns: dict[str, Callable[[str, Any], str]] = {
+        "backend": lambda name, _: name,
+        "in this process": lambda _, can: "yes" if can.in_process else "no",
+        "fate": lambda _, can: "" if can.in_process else "shared" if can.shared_fate else "each worker its own",
+        "survives a crash": lambda _, can: "" if can.in_process else "yes" if can.survives_crash else "no",
+        "ends a body": lambda _, can: "yes" if can.kills else "no",
+        "`should_stop()`": lambda _, can: "yes" if can.soft_cancel else "no",
+        "events": lambda _, can: "as they happen" if can.live_events else "with the results",
+        "repeats work": lambda _, can: "it may" if can.reruns else "no",
+        "work in a piece": lambda _, can: f"{1000 * can.chunk_seconds:g} ms" if can.chunk_seconds else "one item",
+    }
+    rows = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    for name, backend in _backends():
+        rows.append(f"| {' | '.join(cell(name, backend.capabilities) for cell in columns.values())} |")
+    return _between(MAPS_PAGE.read_text(encoding="utf-8"), "capabilities", "\n".join(rows))
+
+
+def _backends() -> Iterator[tuple[str, Any]]:
+    """Every backend of ours by the name that people write, made and not opened: so none needs its engine."""
+    for name in BUILT_IN_BACKENDS:
+        yield f'`"{name}"`', resolve_backend(name)
+    for kind in (ThreadPoolExecutor, ProcessPoolExecutor):
+        with kind(1) as executor:  # starts no worker before it has something to do
+            yield f"a `{kind.__name__}`", ExecutorBackend(executor)
 
 
 def _between(text: str, marker: str, content: str) -> str:
@@ -433,6 +486,9 @@ def pages() -> dict[Path, str]:
         "cache.md": page_of_module("eagerly.cache"),
         "datasets.md": page_of_module("eagerly.datasets"),
         "formats.md": page_of_formats(),
+        "backends.md": page_of_module("eagerly.backends"),
+        "runs.md": page_of_module("eagerly.runs"),
+        "registry.md": page_of_module("eagerly.registry"),
         "contracts.md": page_of_module("eagerly.contracts"),
         "errors.md": page_of_module("eagerly.errors"),
         "testing.md": page_of_module("eagerly.testing"),
@@ -443,7 +499,13 @@ def pages() -> dict[Path, str]:
     }
     reference["README.md"] = page_of_contents(reference)
     written = {DOCS / "reference" / name: text for name, text in reference.items()}
-    return {**written, LIFE_PAGE: page_of_life(), KEYS_PAGE: page_of_keys()}
+    return {
+        **written,
+        LIFE_PAGE: page_of_life(),
+        RUN_PAGE: page_of_runs(),
+        KEYS_PAGE: page_of_keys(),
+        MAPS_PAGE: page_of_maps(),
+    }
 
 
 def main(arguments: list[str]) -> int:

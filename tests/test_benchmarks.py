@@ -125,6 +125,20 @@ def test_an_unknown_case_is_refused_with_those_there_are() -> None:
     assert "call-sync" in result.stderr
 
 
+def test_cold_and_disturbed_rounds_do_not_make_all_rounds_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT)
+    from benchmarks.contest import Contestant, compete
+
+    counts: list[int] = []
+
+    def run(count: int) -> float:  # tells of times, and takes none
+        counts.append(count)
+        return 0.002 if len(counts) == 1 or count == 16 else count * 1e-6
+
+    compete([Contestant("case", "name", run)], rounds=3, seconds_each=1.0)
+    assert counts[-3:] == [1000] * 3
+
+
 # Caching
 
 
@@ -157,12 +171,13 @@ def test_the_part_about_caching_leaves_the_rest_of_the_page_alone(caching: str) 
 
 def test_costs_of_caching_have_target_and_verdict(caching: str) -> None:
     costs = tables(caching)[3]
-    assert costs[0][:4] == ["what", "target", "met?", "eagerly"]
+    assert costs[0][:5] == ["what", "target", "reachable", "met?", "eagerly"]
     assert {len(row) for row in costs} == {len(costs[0])}
+    assert [row[2] for row in costs[1:]] == ["2.3 us", "10 us", "60 us", "30 us", "2 ms"]
     assert [row[1] for row in costs[1:]] == ["<= 5 us", "<= 14 us", "<= 80 us", "<= 300 us", "<= 3 ms"]
     for cell in column(costs, "eagerly").values():
         assert "median" in cell
-    assert {row[2] for row in costs[1:]} <= {"yes", "by the minimum", "**no**"}
+    assert {row[3] for row in costs[1:]} <= {"yes", "by the minimum", "**no**"}
     others = column(costs, "functools.lru_cache")
     assert others.pop("hit, memory tier, two scalars").endswith("x)")
     assert set(others.values()) == {""}
@@ -210,7 +225,7 @@ def test_a_library_that_is_left_out_has_no_column_and_one_that_is_missing_an_emp
     caching: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     costs = tables(caching)[3]
-    assert costs[0][3:] == ["eagerly", "functools.lru_cache"]
+    assert costs[0][4:] == ["eagerly", "functools.lru_cache"]
     monkeypatch.syspath_prepend(ROOT)
     from benchmarks.caching import report
     from benchmarks.contest import Timing
@@ -219,8 +234,127 @@ def test_a_library_that_is_left_out_has_no_column_and_one_that_is_missing_an_emp
     rows = tables(report.costs_table(timings, {("miss", "daglite"): "TypeError"}, ["eagerly", "joblib", "daglite"], 1))[
         0
     ]
-    assert rows[0][3:] == ["eagerly", "joblib.Memory", "daglite"]
-    assert rows[1][3:] == ["1 us (median 2 us)", "", "refuses (TypeError)"]
+    assert rows[0][4:] == ["eagerly", "joblib.Memory", "daglite"]
+    assert rows[1][4:] == ["1 us (median 2 us)", "", "refuses (TypeError)"]
+
+
+# Maps
+
+
+def test_maps_are_measured_into_a_part_of_their_own(tmp_path: Path) -> None:
+    page = tmp_path / "README.md"
+    page.write_text("# By hand\n", encoding="utf-8")
+    only = tuple(word for row in ("inline", "thread", "gather", "process", "hooks", "read") for word in ("--only", row))
+    for _ in range(2):  # the second replaces what the first has written
+        run(*only, "--output", str(page), part=("fanout",))
+        page.write_text(page.read_text(encoding="utf-8") + "By hand too\n", encoding="utf-8")
+    written = page.read_text(encoding="utf-8")
+    assert written.startswith("# By hand\n")
+    assert written.count("By hand too") == 2
+    assert written.count("written by") == 1
+    facts, targets, costs = tables(written)
+    assert dict(facts).keys() >= {"Date", "CPU", "Load at the start", "Versions"}
+    for rows in (targets, costs):
+        assert {len(row) for row in rows} == {len(rows[0])}
+    assert targets[0] == ["what", "target", "measured", "met?"]
+    assert {row[3] for row in targets[1:]} <= {"yes", "by the minimum", "**no**"}
+    assert {row[1] for row in targets[1:]} >= {"<= 3 us", "<= 8 us", "<= 6 us", "<= 6 us over eagerly, nobody listens"}
+    assert column(targets, "met?")["items read of an infinite iterable, 10 taken"] == "yes"
+    assert [row[1] for row in costs if row[0]][1:] == ["eagerly"] * 5
+    assert "ProcessPoolExecutor.map" in {row[1] for row in costs}
+
+
+def test_every_target_of_maps_is_a_row_that_somebody_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT)
+    from benchmarks.fanout.engines import NAMES
+    from benchmarks.fanout.race import Result
+    from benchmarks.fanout.rows import OURS, ROWS
+
+    keys = {row.key for row in ROWS}
+    for row in ROWS:
+        assert row.engine in NAMES
+        assert (row.of or row.key) in keys
+        fast, slow = Result(1e-6, 2e-6, 1e-6, 3), Result(1.0, 2.0, 1.0, 3)
+        key = row.of or row.key
+        if row.target:
+            other = {(key, row.against): slow} if row.faster else {(key, row.against or ""): fast}
+            good = row.measured({(key, OURS): fast, **other})
+            assert good is not None
+            assert row.meets(good[0]), row.key
+            bad = row.measured({(key, OURS): slow, (key, row.against or ""): fast})
+            assert bad is not None
+            assert not row.meets(bad[1]), row.key
+            assert row.shown(good[0])
+
+
+# Runs
+
+
+@pytest.fixture(scope="module")
+def about_runs(tmp_path_factory: pytest.TempPathFactory) -> str:
+    page = tmp_path_factory.mktemp("runs") / "README.md"
+    page.write_text("# By hand\n", encoding="utf-8")
+    for _ in range(2):  # the second replaces what the first has written
+        run("--output", str(page), "--without", "dbos", "--without", "huey", part=("runs",))
+        page.write_text(page.read_text(encoding="utf-8") + "By hand too\n", encoding="utf-8")
+    return page.read_text(encoding="utf-8")
+
+
+def test_runs_are_measured_into_a_part_of_their_own(about_runs: str) -> None:
+    assert about_runs.startswith("# By hand\n")
+    assert about_runs.count("By hand too") == 2
+    assert about_runs.count("written by") == 1
+    facts, costs, found, kills = tables(about_runs)
+    assert dict(facts).keys() >= {"Date", "CPU", "Load at the start", "Versions"}
+    for rows in (costs, found, kills):
+        assert {len(row) for row in rows} == {len(rows[0])}
+    assert {row[1] for row in costs[1:]} == {"eagerly", "a thread pool"}
+    assert costs[1][5] == "<= 1 ms"
+    assert costs[-1][5] == "<= 15 us more than the row above"
+    times = [f"<= {most} ms" for most in (200, 200, 10, 10, 150, 150, 20, 20)]
+    assert [row[1] for row in found[1:]] == ["<= 2 %", *times, "<= 2x"]
+    assert {row[3] for row in found[1:]} <= {"yes", "by the minimum", "**no**"}
+
+
+def test_what_runs_promise_holds_after_kills(about_runs: str) -> None:
+    kills = tables(about_runs)[3]
+    assert [row[1:] for row in kills[1:]] == [["0", "0", "yes"]] * 4
+
+
+def test_a_peer_of_runs_is_compared_with_the_same_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT)
+    from benchmarks.contest import Timing
+    from benchmarks.runs import report
+    from benchmarks.runs.systems import NAMES, load
+
+    assert [load(name).TITLE for name in NAMES] == [
+        "eagerly",
+        "DBOS",
+        "huey",
+    ]  # late imports: none of them need be there
+    timings = {
+        ("one", "eagerly"): (Timing(0.5e-3, 2e-3), 1.0),
+        ("one", "DBOS"): (Timing(3e-3, 4e-3), 6.0),
+        ("call", "eagerly"): (Timing(2e-6, 2e-6), 1.0),
+        ("call-recorded", "eagerly"): (Timing(30e-6, 32e-6), 1.0),
+    }
+    [rows] = tables(report.costs_table(timings))
+    assert [row[-1] for row in rows[1:]] == ["by the minimum", "", "", "**no** (30 us more)"]
+    assert rows[2][1:5] == ["DBOS", "3 ms", "4 ms", "6x"]
+
+
+def test_processor_time_of_workers_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT)
+    from benchmarks.fanout.race import Entrant, race
+
+    burn = "import time\nend = time.process_time() + 0.2\nwhile time.process_time() < end: pass"
+
+    def run_it() -> None:
+        subprocess.run([sys.executable, "-c", burn], check=True)
+
+    result = race([Entrant("row", "name", run_it, items=2)], turns=2, seconds_each=0.1)["row", "name"]
+    assert result.turns == 2
+    assert 0.1 <= result.busy < 0.5  # half of the 0.2 seconds, and what Python takes to start
 
 
 # A race against something that does less would be no race.

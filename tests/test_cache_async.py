@@ -154,6 +154,28 @@ class TestTheLoopGoesOn:
         gate.open.set()
         assert await work(1) == [1, 1]
 
+    async def test_so_is_what_the_function_brings_along(self) -> None:
+        threads: list[int] = []
+
+        class Large:
+            def __cache_key__(self) -> str:
+                threads.append(threading.get_ident())
+                return "large"
+
+            async def size(self, x: int) -> int:
+                return x
+
+        brought = Large()
+
+        async def enclosed(x: int) -> int:
+            return x if brought else 0
+
+        for work in (cached(enclosed), cached(brought.size)):
+            for _ in range(3):
+                assert await work(1) == 1
+        assert len(threads) >= 6
+        assert threading.get_ident() not in threads
+
     async def test_hundreds_at_once(self, store: GatedStore) -> None:
         work = cached(double)
         results = await asyncio.gather(*[work(each % 20) for each in range(200)])

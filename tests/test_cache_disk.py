@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import hashlib
+import itertools
 import os
 import pickle
 import sqlite3
@@ -12,7 +14,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,6 +76,23 @@ def test_what_is_put_can_be_got(store: DiskStore, path: Path, size: int) -> None
         found = reader.get(key(1))
         assert found is not None
         assert bytes(found) == content
+
+
+def test_a_new_small_entry_takes_one_statement(store: DiskStore) -> None:
+    store.put(key(-1), [b"x"])
+    store.put(key(0), [b"x"])  # which sees what the first one has made
+    connection = store._pool.take()
+    statements: list[str] = []
+    connection.set_trace_callback(statements.append)
+    store._pool.give_back(connection)
+    for number in range(1, 10):
+        store.put(key(number), [b"x"], tag="m.f")
+    assert {each.split()[0] for each in statements} == {"INSERT"}  # those of its trigger are told under its name
+    assert store.stats()[3:] == (11, 11)
+    before = store.generation()
+    store.put(key(1), [b"another"])  # which takes more, as others may have the old one in memory
+    assert store.generation() != before
+    assert store.get(key(1)) == b"another"
 
 
 def test_parts_may_be_of_any_item_size(store: DiskStore) -> None:
@@ -139,6 +160,22 @@ def test_all_is_private(store: DiskStore, path: Path) -> None:
     for name, mode in found.items():
         assert mode == (0o700 if (path / name).is_dir() else 0o600), name
     assert (path / ".gitignore").read_text() == "*\n"
+
+
+@pytest.mark.parametrize("first", ["put", "try_lock"])
+def test_a_directory_in_which_something_is_gets_no_gitignore(tmp_path: Path, first: str) -> None:
+    for name, ignored in (("full", False), ("empty", True)):
+        (tmp_path / name).mkdir(mode=0o700)
+        if not ignored:
+            (tmp_path / name / "notes.txt").write_text("to be committed")
+        store = DiskStore(tmp_path / name)
+        if first == "try_lock":
+            lock = store.try_lock(key(1))
+            assert lock is not None
+            lock.release()
+        store.put(key(1), [b"x"])
+        assert store.get(key(1)) == b"x"
+        assert (tmp_path / name / ".gitignore").exists() is ignored
 
 
 def test_an_entry_ends_when_it_expires(store: DiskStore) -> None:
@@ -262,6 +299,37 @@ class TestSize:
         with pytest.raises(OptionTypeError, match=option):
             DiskStore(path, **{option: "much"})
 
+    @pytest.mark.parametrize(
+        ("place", "error", "message"),
+        [
+            ("", OptionValueError, "must not be empty; write the name of a directory"),
+            (" ", OptionValueError, "must not be empty"),
+            ("a\0b", OptionValueError, r"has a NUL character in 'a\\x00b'"),
+            ("redis://x", OptionValueError, r"takes a path, not a URL; write open_store\('redis://x'\)"),
+            ("redis://me:hunter2@x", OptionValueError, r"write open_store\('redis://me:\*\*\*@x'\)"),
+            (3, OptionTypeError, "takes a path, not 3"),
+            (None, OptionTypeError, "takes a path, not None"),
+            (b"x", OptionTypeError, "takes a path, not b'x'"),
+            (Path, OptionTypeError, "Path is a class"),
+        ],
+    )
+    def test_places_that_cannot_be(self, place: Any, error: type[Exception], message: str) -> None:
+        with pytest.raises(error, match=message):
+            DiskStore(place)
+
+    @pytest.mark.parametrize(
+        ("option", "value", "message"),
+        [
+            ("safe", "no", "takes True or False, not 'no'"),
+            ("verify", "no", "takes True or False, not 'no'"),
+            ("namespace", 3, "takes a string, not 3"),
+        ],
+    )
+    def test_values_of_another_type_are_refused(self, path: Path, option: str, value: Any, message: str) -> None:
+        with pytest.raises(OptionTypeError, match=message) as caught:
+            DiskStore(path, **{option: value})
+        assert f"DiskStore({option}=...)" in str(caught.value)
+
 
 class TestGeneration:
     def test_it_changes_when_something_is_replaced_or_goes(self, store: DiskStore) -> None:
@@ -292,6 +360,33 @@ class TestGeneration:
         code = f"from eagerly.cache._disk import DiskStore; DiskStore({str(path)!r}).put({key(1)!r}, [b'2'])"
         subprocess.run([sys.executable, "-c", code], check=True)
         assert other.generation() == store.generation() != before
+
+    def test_the_directory_is_made_while_it_is_looked_for(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whatever a store asks first while another makes the directory, it can replace entries afterwards."""
+        for turn in itertools.count():
+            path = tmp_path / str(turn)
+            store = DiskStore(path)
+            rest = turn
+
+            def ask(real: Callable[..., Any], path: Path, *args: Any, **options: Any) -> Any:
+                nonlocal rest
+                rest -= 1
+                if rest == -1:
+                    DiskStore(path).put(key(1), [b"1"])
+                return real(*args, **options)
+
+            with monkeypatch.context() as patch:
+                for name in ("open", "access", "lstat", "stat", "fstat"):
+                    patch.setattr(os, name, functools.partial(ask, getattr(os, name), path))
+                assert store.get(key(1)) in (None, b"1")
+            for value in (b"2", b"3"):
+                store.put(key(1), [value])
+                assert store.get(key(1)) == value
+            if rest >= 0:
+                break
+        assert turn > 1
 
     def test_it_changes_when_the_directory_is_made_anew(self, store: DiskStore, path: Path, tmp_path: Path) -> None:
         store.put(key(1), [b"1"])

@@ -375,20 +375,25 @@ class TestReadOnly:
         assert not store.is_waited_for(key(1))
         store.close()
 
-    def test_it_notices_that_it_may_write_again(self, store: DiskStore, path: Path) -> None:
+    @pytest.mark.parametrize("is_new", [False, True], ids=["known before", "first seen read-only"])
+    def test_it_notices_that_it_may_write_again(self, is_new: bool, store: DiskStore, path: Path) -> None:
         store.close()
         if not can_mount(path, "--bind", str(path)):
             pytest.skip("may not mount")
         try:
             assert can_mount(path, "-o", "remount,ro,bind")
+            store = DiskStore(path) if is_new else store
             assert store.get(key(1)) is not None
             with pytest.raises(CacheError):
                 store.put(key("new"), [b"x"])
         finally:
             subprocess.run(["umount", "-l", str(path)], check=True)
         store.close()
+        before = store.generation()
         store.put(key("new"), [b"x"])
-        assert store.get(key("new")) == b"x"
+        store.put(key(1), [b"another"])
+        assert (store.get(key("new")), store.get(key(1))) == (b"x", b"another")
+        assert store.generation() != before
 
 
 class TestKills:

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -212,6 +213,33 @@ def test_a_list_counts_as_first_seen_until_the_variable_is_assigned(options: Any
     assert total() == 1  # the blind spot "mutated closure"
     items = [7]
     assert total() == 7
+
+
+@MODES
+def test_two_first_calls_at_once_have_seen_the_same(options: Any) -> None:
+    items = [1]
+
+    @task(**options)
+    def total() -> int:
+        return sum(items)
+
+    keys: list[str] = []
+
+    def overtake(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code.co_name == "held_by" and not keys:
+            sys.setprofile(None)
+            other = threading.Thread(target=lambda: keys.append(total.cache_key()))
+            other.start()
+            other.join()
+            items.append(5)
+
+    sys.setprofile(overtake)  # nothing else gets in between two steps of a first look
+    try:
+        keys.append(total.cache_key())
+    finally:
+        sys.setprofile(None)
+    assert items == [1, 5]
+    assert keys == [total.cache_key()] * 2
 
 
 @MODES

@@ -6,6 +6,7 @@ Trouble with a cache is a miss, a hook and one warning; trouble with a dataset i
 from __future__ import annotations
 
 import asyncio
+import shutil
 import threading
 import warnings
 from pathlib import Path
@@ -25,6 +26,7 @@ from eagerly import (
 )
 from eagerly.cache import MemoryStore
 from eagerly.datasets import DatasetStore
+from eagerly.datasets.formats import Format, register_format, unregister_format
 from eagerly.errors import (
     CacheError,
     DatasetError,
@@ -814,6 +816,40 @@ class TestDatasetsOfTasks:
         hooks.verify()
         assert hooks.names("work")[-1] == "on_node_error"
 
+    @all_kinds
+    def test_a_format_that_does_not_exist_is_found_before_anything_runs(self, kind, hooks, tmp_path):
+        body = Body()
+        made = kind.make(body, name="work", dataset=dataset_of(kind), dataset_format="nonsense", retries=3)
+        with session(plugins=[hooks], dataset_store=tmp_path, clock=instant_clock()):
+            with pytest.raises(DatasetFormatError, match="there is no format 'nonsense'") as caught:
+                kind.run(made)
+            assert caught.value.key == dataset_of(kind)
+        assert body.runs == 0
+        hooks.verify()
+
+    @plain_kinds
+    def test_a_format_may_be_registered_after_the_task_was_declared(self, kind, tmp_path):
+        class LateFormat(Format):
+            name, extensions, takes, unsafe = "late", (".late",), "anything", True
+
+            def fits(self, value):
+                return True
+
+            def save(self, value, file, options):
+                file.write(repr(value).encode())
+
+            def load(self, file, return_type, options):
+                return file.read()
+
+        made = kind.make(Body(), name="work", dataset="work", dataset_format="late")
+        with session(dataset_store=tmp_path):
+            register_format(LateFormat)
+            try:
+                assert kind.run(made) == ["result"]
+            finally:
+                unregister_format("late")
+        assert tmp_path.joinpath("work").read_text() == "['result']"
+
     @plain_kinds
     def test_what_cannot_be_saved_after_a_retry(self, kind, hooks, tmp_path):
         body = Body(failures=1)
@@ -862,6 +898,33 @@ class TestDatasetsOfTasks:
             with session(plugins=[hooks]):
                 kind.run(made)
         assert hooks.names("work") == ["on_cache_hit"]
+
+    @all_kinds
+    @pytest.mark.parametrize("same_size", [False, True], ids=["other size", "same size"])
+    def test_on_a_hit_a_file_that_was_altered_is_written_again(self, kind, same_size, hooks, tmp_path):
+        made = cached(kind, Body(), dataset=dataset_of(kind))
+        file = tmp_path / "data" / dataset_of(kind)
+        with session(**stores_in(tmp_path)):
+            kind.run(made)
+        saved = file.read_bytes()
+        file.write_bytes(b"x" * len(saved) if same_size else b"damaged")
+        with session(plugins=[hooks], **stores_in(tmp_path)):
+            assert kind.run(made) == ["result"]
+        assert file.read_bytes() == saved
+        assert "after_dataset_save" in hooks.names()
+        hooks.verify()
+
+    @all_kinds
+    def test_on_a_hit_the_copy_of_a_file_is_good_enough(self, kind, hooks, tmp_path):
+        body = Body()
+        made = cached(kind, body, dataset=dataset_of(kind))
+        with session(**stores_in(tmp_path)):
+            kind.run(made)
+        shutil.copytree(tmp_path / "data", tmp_path / "copy")
+        with session(plugins=[hooks], **{**stores_in(tmp_path), "dataset_store": tmp_path / "copy"}):
+            assert kind.run(made) == ["result"]
+        assert "before_dataset_save" not in hooks.names()
+        assert body.runs == 1
 
     @all_kinds
     def test_a_key_that_another_call_has_taken_is_refused_before_anything_runs(self, kind, hooks, tmp_path):

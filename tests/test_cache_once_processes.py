@@ -405,7 +405,7 @@ class TestOppositeOrder:
 
     def test_a_cycle_through_one_who_waits_here(self, programs: Programs) -> None:
         """The first process: one thread waits for q, which the second process has; another has p, and waits for that
-        thread. The second process has q and waits for p.
+        thread. The second process has q and waits for p. Which of them gives way first is a matter of chance.
         """
         code = """
         from flights import followers
@@ -414,6 +414,8 @@ class TestOppositeOrder:
 
         @cached("p")
         def p(x):
+            if role == "second":
+                return ["p", "leaf"]
             runs.set()
             assert go_on.wait(60)
             return ["p", q(x)[0]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import pickle
@@ -17,9 +18,10 @@ from typing import Any
 import pytest
 import redis
 
+from eagerly import session, task
 from eagerly._checks import Child
 from eagerly.cache._redis import RedisStore
-from eagerly.errors import CacheError, MissingExtraError, OptionTypeError, OptionValueError
+from eagerly.errors import CacheError, EagerlyWarning, MissingExtraError, OptionTypeError, OptionValueError
 from stand_ins import RedisServer
 
 KEY = bytes(range(20))
@@ -286,6 +288,43 @@ def test_an_outage_in_the_middle(server: RedisServer) -> None:
     store.close()
 
 
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+def test_tasks_go_on_without_their_server_and_use_it_again(is_async: bool, server: RedisServer) -> None:
+    """While it is away calls miss, with one warning; when it is back they hit again, in the same session."""
+    ran: list[int] = []
+
+    def plain(x: int) -> int:
+        ran.append(x)
+        return x
+
+    async def coroutine(x: int) -> int:
+        return plain(x)
+
+    made: Any = task(coroutine if is_async else plain, name="work", cache=True)
+
+    def call(x: int) -> Any:
+        return asyncio.run(made(x)) if is_async else made(x)
+
+    store = RedisStore(server.url, signing_key=SECRET, timeout=2.0)
+    with session(cache_store=store):
+        assert [call(1), call(1)] == [1, 1]
+        assert ran == [1]
+        server.kill()
+        with pytest.warns(EagerlyWarning, match="cache") as told:
+            assert [call(1), call(2), call(1)] == [1, 2, 1]
+        assert (len(told), ran) == (1, [1, 1, 2, 1])
+        server.start()
+        deadline = time.monotonic() + 30
+        while True:
+            before = len(ran)
+            call(3)
+            if len(ran) == before:  # a hit
+                break
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    store.close()
+
+
 def test_a_restart_between_two_calls_is_not_noticed(server: RedisServer) -> None:
     store = RedisStore(server.url, signing_key=SECRET)
     assert store.get(KEY) is None
@@ -432,3 +471,37 @@ def test_a_mark_is_renewed_and_its_name_goes_with_it(store: RedisStore, client: 
     assert not store.is_waited_for(KEY)
     assert client.keys(f"{prefix}:wait:*") == []
     other.close()
+
+
+def test_two_stores_of_one_process_that_are_used_in_opposite_order_do_not_hang(
+    shared_server: RedisServer, prefix: str
+) -> None:
+    both_hold_one = threading.Barrier(2)
+    results: list[int] = []
+
+    @task(cache=True, cache_ignore=("outermost",))
+    def left(outermost: bool) -> int:
+        if outermost:
+            both_hold_one.wait(10)
+            return right(False) + 1
+        return 1
+
+    @task(cache=True, cache_ignore=("outermost",))
+    def right(outermost: bool) -> int:
+        if outermost:
+            both_hold_one.wait(10)
+            return left(False) + 1
+        return 1
+
+    def run(call: Any) -> None:
+        with session(cache_store=RedisStore(shared_server.url, signing_key=SECRET, prefix=prefix)):
+            results.append(call(True))
+
+    threads = [threading.Thread(target=run, args=(call,), daemon=True) for call in (left, right)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert not any(thread.is_alive() for thread in threads)
+    assert len(results) == 2
+    assert 2 in results  # who gives way computes it alone

@@ -73,6 +73,7 @@ def test_without_a_key_it_says_what_to_write() -> None:
     ("arguments", "error", "message"),
     [
         ((12,), OptionTypeError, "takes a URL, a path or an fsspec file system, not 12"),
+        (("",), OptionValueError, "must not be empty; write a URL such as 's3://bucket/cache', or a path"),
         (("nosuch://bucket",), OptionValueError, "fsspec knows no nosuch://"),
         (("simplecache::s3://bucket",), OptionValueError, "write the last URL alone"),
         (("memory://cache", "more"), OptionTypeError, "append 'more' to the URL"),
@@ -94,7 +95,7 @@ def test_an_asynchronous_file_system_is_refused() -> None:
     ("package", "url", "command"),
     [
         ("fsspec", "memory://cache", "pip install 'eagerly[fsspec]'"),
-        ("s3fs", "s3://bucket/cache", "pip install s3fs"),
+        ("s3fs", "s3://bucket/cache", "pip install 'eagerly[s3]'"),
         ("gcsfs", "gs://bucket/cache", "pip install gcsfs"),
     ],
 )

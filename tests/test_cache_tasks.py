@@ -22,7 +22,7 @@ import pytest
 import eagerly
 from eagerly import Settings, current_session, session, task
 from eagerly.cache import DiskStore, Explanation, MemoryStore
-from eagerly.errors import OptionTypeError, OptionValueError, UnkeyableArgument
+from eagerly.errors import CacheError, OptionTypeError, OptionValueError, UnkeyableArgument
 from eagerly.testing import RecordingHooks, instant_clock
 from flights import PATIENCE
 from kinds import KINDS, Kind, all_kinds
@@ -687,6 +687,16 @@ class TestExplain:
             explained = work.explain(1)
             assert not explained.hit
             assert "cannot be used" in explained.reason
+
+    def test_a_store_that_does_not_answer(self, runs: list[Any]) -> None:
+        """Whether a result is stored, nobody knows: no word of one that cannot be used."""
+        work = counting(Kind.SYNC, runs)
+        with session(cache_store=DictStore(get=CacheError("cannot read: it did not answer"))):
+            explained = work.explain(1)
+        assert not explained.hit
+        assert explained.reason == (
+            "the store cannot be asked whether a result is stored: cannot read: it did not answer"
+        )
 
     def test_edits_python_and_version(self, tmp_path: Path) -> None:
         """In fresh processes, as an edit is seen by the next one."""

@@ -364,6 +364,8 @@ class TestConfig:
             "cache_mode         'on'              default\n"
             "cache_signing_key  None              default\n"
             "dataset_store      '.'               default\n"
+            "backend            'inline'          default\n"
+            "run_store          None              default\n"
         )
         assert project.run("config") == (0, table, "")
 
@@ -381,6 +383,8 @@ class TestConfig:
             "cache_mode         'read'         environment variable EAGERLY_CACHE_MODE\n"
             "cache_signing_key  None           default\n"
             f"dataset_store      '/data'        {path} [tool.eagerly]\n"
+            "backend            'inline'       default\n"
+            "run_store          None           default\n"
         )
 
     def test_a_relative_place_is_shown_from_its_file(self, project: Project) -> None:

@@ -190,7 +190,9 @@ def test_the_list_for_programs_is_complete_and_has_whole_keys(shop: Project) -> 
     assert json.loads(shop.run("cache", "list", "--json", "--limit", "2").out) == found[:2]
 
 
-@pytest.mark.parametrize(("limit", "shown"), [((), 50), (("--limit", "500"), 307), (("--limit", "7"), 7)])
+@pytest.mark.parametrize(
+    ("limit", "shown"), [((), 50), (("--limit", "500"), 307), (("--limit", "7"), 7), (("--limit", "9" * 20), 307)]
+)
 def test_several_hundred_entries(shop: Project, limit: tuple[str, ...], shown: int) -> None:
     with session(cache_store=".eagerly/cache"):
         for x in range(300):
@@ -269,6 +271,8 @@ def test_the_place_of_the_settings(shop: Project, monkeypatch: pytest.MonkeyPatc
     [
         ("", 2, "--store must not be empty; leave it out for that of the settings"),
         ("redis://127.0.0.1:1/0", 2, "signing_key="),
+        ("redis://127.0.0.1:1/0", 2, "as on the command line, set EAGERLY_CACHE_SIGNING_KEY"),
+        ("file:///shared", 2, "as on the command line, set EAGERLY_CACHE_SIGNING_KEY"),
         ("nosuch://bucket", 2, "knows no nosuch://"),
         ("shop.py", 1, "is a file, not a directory"),
     ],

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from eagerly import SyncTask, session, task
+from eagerly import SyncTask, session, task, workflow
 from eagerly.errors import EagerlyWarning
 from eagerly.testing import RecordingHooks
-from kinds import Kind, make_function
+from kinds import Kind, all_kinds, make_function
 
 ESCAPING = {
     Kind.ASYNC: ("a coroutine", "Declare it with `async def`"),
@@ -134,3 +134,36 @@ def test_nothing_else_is_warned_about(harmless: object) -> None:
 def test_functions_of_that_kind_are_recognised_and_not_warned_about(kind: Kind) -> None:
     assert kind.run(kind.make(lambda: 1)) == 1
     assert kind.run(task(functools.partial(make_function(kind, lambda x: x), 2))) == 2
+
+
+class HostileMeta(type):
+    def __hash__(cls) -> int:
+        raise RuntimeError("this class has no hash")
+
+    def __eq__(cls, other: object) -> bool:
+        raise RuntimeError("nor can it be compared")
+
+
+class Hostile(metaclass=HostileMeta):
+    pass
+
+
+@all_kinds
+@pytest.mark.parametrize("options", [{}, {"timeout": 60}, {"retries": 1}], ids=str)
+def test_the_class_of_a_result_is_asked_for_nothing(kind: Kind, options: dict[str, Any]) -> None:
+    if kind.is_stream and "timeout" in options:
+        pytest.skip("streams take no timeout")
+    result = Hostile()
+    calls: list[int] = []
+
+    def body() -> Hostile:
+        calls.append(1)
+        return result
+
+    assert kind.run(kind.make(body, **options)) is result
+    assert calls == [1]
+
+
+def test_nor_is_that_of_a_workflow() -> None:
+    result = Hostile()
+    assert workflow(lambda: result)() is result

@@ -52,6 +52,7 @@ def everything_happens():
     next(stream)
     stream.close()
     everything_is_stored(Kind.SYNC)
+    double.submit(1).wait()
 
 
 def plugin_with(hook, arguments, received):

@@ -129,7 +129,7 @@ MISTAKES = [
     ("task(retires=3)", OptionTypeError, "task() has no option 'retires'; did you mean 'retries'?"),
     ("task(fetch, max_retries=3)", OptionTypeError, "task() has no option 'max_retries'; did you mean 'retries'?"),
     ("task(fetch).options(timout=3)", OptionTypeError, "no option 'timout'; did you mean 'timeout'?"),
-    ('task(colour="red")', OptionTypeError, "no option 'colour'; the options are name, description, retries"),
+    ('task(colour="red")', OptionTypeError, "no option 'colour'; the options are name, description, backend, retries"),
     ("workflow(retries=3)", OptionTypeError, "workflow() has no option 'retries'; the options are name"),
     ("task(fetch, retries=-1)", OptionValueError, "task(retries=...) must be 0 or more, not -1"),
     ("task(fetch, retries=True)", OptionTypeError, "task(retries=...) takes an int or a Retry, not True"),

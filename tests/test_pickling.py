@@ -397,6 +397,13 @@ def test_process_pools_run_tasks() -> None:
         assert pool.submit(os.getpid).result() != os.getpid()
 
 
+def test_a_backend_that_is_an_object_stays_behind() -> None:
+    with concurrent.futures.ThreadPoolExecutor(1) as executor:
+        for copy in (module_sync.options(backend=executor), module_sync.options(backend="process")):
+            again = pickle.loads(pickle.dumps(copy))
+            assert again.backend == (copy.backend if isinstance(copy.backend, str) else None)
+
+
 @all_kinds
 def test_what_was_pickled_can_be_pickled_again(kind: Kind) -> None:
     made = kind.make(lambda x: x, retries=1)

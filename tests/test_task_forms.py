@@ -658,6 +658,7 @@ def test_every_option_arrives(takes: Any, tmp_path: Path) -> None:
     given = {"name": "n", "description": "d", "retries": 1, "timeout": 1, "tags": ["a"], "wrap_errors": True}
     given |= {"cache": True, "cache_store": store, "cache_ttl": 1, "cache_version": "v", "cache_ignore": ["obj"]}
     given |= {"dataset": "x.txt", "dataset_store": tmp_path, "dataset_format": "json", "cache_hash": None}
+    given |= {"backend": "thread", "run_output": "pickle"}
     assert given.keys() == DEFAULTS.keys()
     plain = task(len)
     changed = takes(len, **given) if takes is task else takes(**given)

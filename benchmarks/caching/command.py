@@ -3,33 +3,32 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import astuple
 from pathlib import Path
 
 from benchmarks import imports, machine
-from benchmarks.apart import last_words, run_apart
-from benchmarks.caching import report
+from benchmarks.apart import last_words
+from benchmarks.caching import loop, report
 from benchmarks.caching.findings import TITLES, look_into
 from benchmarks.caching.libraries import NAMES, load
 from benchmarks.caching.rows import ROWS, contestants
 from benchmarks.caching.work import ARRAY_BYTES
 from benchmarks.contest import Timing, compete, timing
-from benchmarks.report import imports_table, machine_table, replace_generated
+from benchmarks.part import Part, wanted
+from benchmarks.report import imports_table, machine_table
 
 __all__ = ["main"]
 
 ROUNDS, LARGE_ROUNDS, QUICK_ROUNDS = 200, 12, 3
 SECONDS_EACH, QUICK_SECONDS_EACH = 3.0, 0.1
-KILLS, QUICK_KILLS = 100, 4
+KILLS, QUICK_KILLS = 400, 4
 QUICK_ARRAY_BYTES = 2_000_000
 IMPORT_ROUNDS = 7
 APART_TIMEOUT = 150
 
-PAGE = Path(__file__).parents[1] / "README.md"
+PART = Part("cache", "caching", __doc__)
 
 Refused = dict[tuple[str, str], str]
 
@@ -51,44 +50,30 @@ def main(arguments: Sequence[str]) -> int:
     parts += [f"Failed: {load(name).title} ({reason})." for name, reason in failed.items()]
     if timings:
         parts += ["### What caching costs", report.costs_table(timings, refused, names, _size(options))]
-    checks = [key for key in TITLES if _wanted(key, options)]
+    checks = [key for key in TITLES if wanted(key, options)]
     if checks:
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             kills = QUICK_KILLS if options.quick else options.kills
             findings = {name: look_into(name, Path(folder), checks, kills) for name in here}
         parts += ["### What caches keep", report.promises_table(findings, names, kills)]
         parts += [text for text in (report.details(findings, names),) if text]
-    if _wanted("import", options):
+    if wanted("loop", options):
+        gaps = loop.longest_gaps(_size(options), 1 if options.quick else loop.ROUNDS)
+        parts += ["### The longest gap of an event loop", report.gaps_table(gaps, _size(options))]
+    if wanted("import", options):
         modules = [load(name).module for name in here if not load(name).apart and load(name).distribution]
         times = imports.measure(dict.fromkeys(modules), rounds=2 if options.quick else IMPORT_ROUNDS)
         parts += ["### Import time of libraries that cache", imports_table(times)]
 
-    written = "\n\n".join(parts) + "\n"
-    if options.output is None:
-        print(written)
-    else:
-        replace_generated(options.output, written, report.BEGIN, report.END)
-        print(f"written to {options.output}")
+    PART.write(parts, options)
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks cache", description=__doc__)
-    keys = [*(row.key for row in ROWS), *TITLES, "import"]
-    others = [name for name in NAMES if name != "eagerly"]
-    parser.add_argument("--quick", action="store_true", help="few rounds: to see that it works, not to believe it")
+    keys = [*(row.key for row in ROWS), *TITLES, "loop", "import"]
+    parser = PART.parser(keys, "library", [name for name in NAMES if name != "eagerly"])
     parser.add_argument("--kills", type=int, default=KILLS, metavar="N", help="processes to kill; default %(default)s")
-    parser.add_argument("--only", action="append", default=[], metavar="ROW", choices=keys, help=", ".join(keys))
-    parser.add_argument("--without", action="append", default=[], metavar="LIBRARY", choices=others)
-    parser.add_argument("--output", type=Path, metavar="FILE", help=f"where to write the tables; default {PAGE.name}")
-    parser.add_argument("--print", dest="output", action="store_const", const=None, help="print them instead")
-    parser.add_argument("--apart", help=argparse.SUPPRESS)  # how the harness starts itself for one library
-    parser.set_defaults(output=PAGE)
     return parser
-
-
-def _wanted(key: str, options: argparse.Namespace) -> bool:
-    return not options.only or key in options.only
 
 
 def _size(options: argparse.Namespace) -> int:
@@ -100,7 +85,7 @@ def _timings(
 ) -> tuple[dict[tuple[str, str], tuple[Timing, float]], Refused, dict[str, str]]:
     """The timings, who refuses what, and why a library failed."""
     refused: Refused = {}
-    if not any(_wanted(row.key, options) for row in ROWS):
+    if not any(wanted(row.key, options) for row in ROWS):
         return {}, refused, {}
     timings = _ratios(_times(options, [name for name in here if not load(name).apart], refused))
     failed = {}
@@ -123,7 +108,7 @@ def _ratios(times: dict[tuple[str, str], Timing]) -> dict[tuple[str, str], tuple
 
 def _times(options: argparse.Namespace, names: list[str], refused: Refused) -> dict[tuple[str, str], Timing]:
     times = {}
-    rows = [row for row in ROWS if _wanted(row.key, options)]
+    rows = [row for row in ROWS if wanted(row.key, options)]
     seconds_each = QUICK_SECONDS_EACH if options.quick else SECONDS_EACH
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         taking_part = list(contestants(names, rows, Path(folder), _size(options), refused))
@@ -137,16 +122,11 @@ def _times(options: argparse.Namespace, names: list[str], refused: Refused) -> d
 
 def _times_apart(name: str, options: argparse.Namespace) -> tuple[dict[tuple[str, str], Timing], Refused]:
     """The timings of one library and of eagerly, from a process that has no other."""
-    with tempfile.TemporaryDirectory() as folder:
-        result = Path(folder) / "timings.json"
-        command = [sys.executable, "-m", "benchmarks", "cache", "--apart", name, "--output", str(result)]
-        command += ["--quick"] * options.quick + [word for key in options.only for word in ("--only", key)]
-        run_apart(command, APART_TIMEOUT)
-        times, refused = json.loads(result.read_text(encoding="utf-8"))
-        return (
-            {(row, who): Timing(*values) for row, who, values in times},
-            {(row, who): reason for row, who, reason in refused},
-        )
+    times, refused = PART.apart(name, options, APART_TIMEOUT)
+    return (
+        {(row, who): Timing(*values) for row, who, values in times},
+        {(row, who): reason for row, who, reason in refused},
+    )
 
 
 def _write_apart(options: argparse.Namespace) -> None:
@@ -155,4 +135,4 @@ def _write_apart(options: argparse.Namespace) -> None:
     times = _times(options, ["eagerly", options.apart], refused)
     found = [(row, who, astuple(each)) for (row, who), each in times.items()]
     missing = [(row, who, reason) for (row, who), reason in refused.items()]
-    options.output.write_text(json.dumps([found, missing]), encoding="utf-8")
+    PART.hand_over([found, missing], options)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from benchmarks.caching import loop
 from benchmarks.caching.findings import ACCEPTED, TITLES, Findings
 from benchmarks.caching.libraries import load
 from benchmarks.caching.rows import ROWS
 from benchmarks.contest import Timing
 from benchmarks.report import seconds, table, verdict
 
-__all__ = ["BEGIN", "END", "Timings", "costs_table", "details", "promises_table"]
-
-BEGIN = "<!-- written by `python -m benchmarks cache`: do not edit between the markers -->"
-END = "<!-- end of the part about caching -->"
+__all__ = ["Timings", "costs_table", "details", "gaps_table", "promises_table"]
 
 Timings = Mapping[tuple[str, str], tuple[Timing, float]]
 """By row and library: the timing, and how many times that of eagerly in the same turns it is."""
@@ -26,7 +24,8 @@ def costs_table(timings: Timings, refused: Mapping[tuple[str, str], str], names:
         if (row.key, "eagerly") not in timings:
             continue
         ours, _ = timings[row.key, "eagerly"]
-        cells = [row.title.format(size=_bytes(size)), f"<= {seconds(row.target)}", verdict(ours, row.target)]
+        cells = [row.title.format(size=_bytes(size)), f"<= {seconds(row.target)}", seconds(row.reachable)]
+        cells.append(verdict(ours, row.target))
         for name in names:
             if (row.key, name) in timings:
                 timing, ratio = timings[row.key, name]
@@ -35,7 +34,7 @@ def costs_table(timings: Timings, refused: Mapping[tuple[str, str], str], names:
             else:
                 cells.append(f"refuses ({refused[row.key, name]})" if (row.key, name) in refused else "")
         rows.append(cells)
-    return table(("what", "target", "met?", *_titles(names)), rows)
+    return table(("what", "target", "reachable", "met?", *_titles(names)), rows)
 
 
 def promises_table(findings: Mapping[str, Findings], names: Sequence[str], kills: int) -> str:
@@ -48,6 +47,16 @@ def promises_table(findings: Mapping[str, Findings], names: Sequence[str], kills
             cells = [findings[name].cell(key) if name in findings else "" for name in names]
             rows.append((title.format(kills=kills), target, ours.verdict(key), *cells))
     return table(("what", "target", "met?", *_titles(names)), rows)
+
+
+def gaps_table(gaps: Mapping[str, tuple[float, float]], size: int) -> str:
+    """How long the loop stood still."""
+    rows = []
+    for name, (least, usual) in gaps.items():
+        ours = name == "task"
+        judged = (f"<= {seconds(loop.TARGET)}", verdict(Timing(least, usual), loop.TARGET)) if ours else ("", "")
+        rows.append((loop.TITLES[name], f"{seconds(usual)} (least {seconds(least)})", *judged))
+    return table((f"while {_bytes(size)} are written", "longest gap, median", "target", "met?"), rows)
 
 
 def details(findings: Mapping[str, Findings], names: Sequence[str]) -> str:

@@ -7,7 +7,19 @@ import os
 import time
 from typing import Any
 
-__all__ = ["ARRAY_BYTES", "add", "blob", "content", "gate", "gate_async", "make_array", "runs", "total"]
+__all__ = [
+    "ARRAY_BYTES",
+    "add",
+    "blob",
+    "content",
+    "gate",
+    "gate_async",
+    "give",
+    "make_array",
+    "prepared",
+    "runs",
+    "total",
+]
 
 ARRAY_BYTES = 100_000_000
 LARGE, SMALL = 250_000, 50
@@ -15,6 +27,10 @@ LARGE, SMALL = 250_000, 50
 
 runs: list[int] = []
 """The numbers for which `blob` has run in this process."""
+
+
+prepared: list[Any] = []
+"""What `give` gives, made beforehand: it is storing it that is timed."""
 
 
 def add(x: int, y: int) -> int:
@@ -52,6 +68,11 @@ async def gate_async(path: str, seconds: float) -> int:
     _note(path)
     await asyncio.sleep(seconds)
     return 1
+
+
+async def give(number: int) -> Any:
+    """The first of what was prepared; None for 0."""
+    return prepared[0] if number else None
 
 
 def _note(path: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self
 
 from eagerly._scope import here, open_session
-from eagerly._stored import cache_of, keys_of, mode_of
 from eagerly._stores import explain
 from eagerly.errors import OptionValueError
 
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
 
     from eagerly._cache_options import CacheHash, CacheOptions
     from eagerly._declaration import Declaration
+    from eagerly._storing import Storing
     from eagerly.cache._client import CacheClient
     from eagerly.cache._explain import Explanation
     from eagerly.cache._key import CallKey
@@ -85,7 +85,7 @@ class CacheControls(Generic[P]):
         """
         key = self._key("is_cached", args, kwargs)
         client, now = self._client()
-        mode = mode_of(self._caching("is_cached"), open_session(here.get()))
+        mode = self._storing.mode_of(self._caching("is_cached"), open_session(here.get()))
         return client is not None and mode in ("on", "read") and client.holds(key.digest, now)
 
     def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> bool:
@@ -104,7 +104,9 @@ class CacheControls(Generic[P]):
         Whatever ``cache_mode`` the session has: who asks for this wants it.
         """
         caching = self._caching("refresh")
-        keys_of(self.declaration)  # which the copy is to share: what counts as first seen is not to be seen anew
+        self._storing.keys_of(
+            self.declaration
+        )  # which the copy is to share: what counts as first seen is not to be seen anew
         refreshing: Any = self._with_declaration(self.declaration.with_caching(caching._replace(mode="refresh")))
         return refreshing(*args, **kwargs)
 
@@ -117,8 +119,12 @@ class CacheControls(Generic[P]):
         caching = self._caching("explain")
         key = self._key("explain", args, kwargs)
         client, now = self._client()
-        mode = mode_of(caching, open_session(here.get()))
-        return explain(client, keys_of(self.declaration), key, now, mode)
+        mode = self._storing.mode_of(caching, open_session(here.get()))
+        return explain(client, self._storing.keys_of(self.declaration), key, now, mode)
+
+    @property
+    def _storing(self) -> Storing:
+        return self.declaration.storing  # type: ignore[no-any-return]  # there is one, as the task is cached
 
     def _caching(self, method: str) -> CacheOptions:
         if self.declaration.caching is None:
@@ -129,8 +135,8 @@ class CacheControls(Generic[P]):
 
     def _key(self, method: str, args: Any, kwargs: Any) -> CallKey:
         self._caching(method)
-        return keys_of(self.declaration).key(self.bind(*args, **kwargs))
+        return self._storing.keys_of(self.declaration).key(self.bind(*args, **kwargs))
 
     def _client(self) -> tuple[CacheClient | None, float]:
         session = open_session(here.get())
-        return cache_of(self.declaration, session), session.clock.time()
+        return self._storing.cache_of(self.declaration, session), session.clock.time()

@@ -6,7 +6,7 @@ Works under every test framework, and needs none.
 from __future__ import annotations
 
 import os
-import select
+import selectors
 import signal
 import threading
 import traceback
@@ -111,8 +111,10 @@ class Child:
             self._answers = -1
 
     def _read(self, size: int) -> bytes:
-        ready, _, _ = select.select([self._answers], [], [], PATIENCE)
-        check(bool(ready), f"the child process has said nothing for {PATIENCE} s")
+        with selectors.DefaultSelector() as ready:  # select() knows only the first thousand open files
+            ready.register(self._answers, selectors.EVENT_READ)
+            answered = ready.select(PATIENCE)
+        check(bool(answered), f"the child process has said nothing for {PATIENCE} s")
         return os.read(self._answers, size)
 
 

@@ -15,7 +15,8 @@ from eagerly._deadline import TimedBody
 from eagerly._life import Reason, reason_of
 from eagerly._metadata import TaskMetadata
 from eagerly._notes import add_note
-from eagerly._scope import OUTSIDE, SessionContext, here, open_session
+from eagerly._run_controls import RunControls
+from eagerly._scope import OUTSIDE, Scope, SessionContext, first_deadline, here, is_stopping, open_session
 from eagerly.errors import OptionTypeError, SettingsError, TaskError
 from eagerly.hooks._compile import is_from_hook
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from eagerly._clock import Clock
+    from eagerly._item import ItemScope
     from eagerly._stored import StoredCall
     from eagerly._task import Task
     from eagerly.cache._protocol import CacheStore
@@ -35,19 +37,22 @@ __all__ = ["TaskContext"]
 _look = here.get
 
 
-class TaskContext(TaskMetadata):
+class TaskContext(RunControls, TaskMetadata):
     """One call of one task: the facts about it and every decision of its life.
 
-    Get it with `current_task()` in the body of a task. Its facts are those of `TaskMetadata`, which hooks see of it.
+    Get it with `current_task()` in the body of a task, or as a parameter ``call: TaskContext = INJECTED``, which
+    callers do not see. Its facts are those of `TaskMetadata`, which hooks see of it.
     """
 
     # Defaults of what few calls need stand here, where they cost a call nothing.
     _delivered = 0
-    _stop = False
+    _stopping = False
     _timestamp: datetime | None = None
     _retries_told = 1
     _deadline: float | None = None
+    _item: ItemScope | None = None
     _stored: StoredCall | None = None
+    _reckon: Any = None  # says when it was, of a call that was made elsewhere
 
     ended: bool
     started: float
@@ -143,13 +148,15 @@ class TaskContext(TaskMetadata):
             hook(name, data, self)
 
     def should_stop(self) -> bool:
-        """Whether the body should end as soon as it can: its time, or that of a call around it, is up."""
-        call: TaskContext | None = self
-        while call is not None:
-            if call._stop:
-                return True
-            call = call.parent
-        return False
+        """Whether the body should end as soon as it can: its time, or that of a call around it, is up, or the map that
+        it is an item of is given up.
+        """
+        return is_stopping(self)
+
+    @property
+    def outer(self) -> Scope:
+        """What the call was made in: a session, another call, or an item of a map."""
+        return self._outer
 
     def __repr__(self) -> str:
         return f"<call of task {self.name!r}, attempt {self.attempt}, id={self.id}>"
@@ -164,6 +171,8 @@ class TaskContext(TaskMetadata):
     def hit(self, key: str, value: Any) -> None:
         """The result was found in the cache, and is returned without a run; None for a stream."""
         self.ended = True
+        if self._outer._item is not None:
+            self._note_run(cached=True)
         if (hook := self._session.hooks.on_cache_hit) is not None:
             hook(self, key, value)
 
@@ -235,6 +244,7 @@ class TaskContext(TaskMetadata):
             self._end_retry(succeeded=False)
         if delay is not None:
             self.attempt += 1
+            self._note_run(attempt=self.attempt)
             if (hook := self._session.hooks.before_node_retry) is not None:
                 hook(self, self.attempt, error, delay)
             return delay
@@ -319,22 +329,13 @@ class TaskContext(TaskMetadata):
             attempt=attempt,
         )
 
-    def request_stop(self) -> None:
-        """Ask the body to end; see `should_stop`."""
-        self._stop = True
-
     def lift_deadline(self) -> None:
         """The attempt has ended in time: its deadline does not concern what it left running."""
         self._deadline = None
 
     def enclosing_deadline(self) -> float | None:
         """`time.monotonic` reading at which the first of the timeouts around this attempt is up, or None."""
-        first, call = None, self.parent
-        while call is not None:
-            if call._deadline is not None and (first is None or call._deadline < first):
-                first = call._deadline
-            call = call.parent
-        return first
+        return first_deadline(self._outer)
 
     def _for_one_attempt(self) -> TaskContext:
         self._identify()  # before the copy, as all attempts are one call, with one id and one beginning

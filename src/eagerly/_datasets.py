@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from eagerly._dataset_options import dataset_spec
-from eagerly._dataset_saving import claim_dataset, provenance
+from eagerly._dataset_saving import claim_dataset, provenance, refusal_of
 from eagerly._paths import absolute
 from eagerly._scope import OUTSIDE, SessionContext, here, open_session
 from eagerly._settings import resolve_settings
@@ -70,8 +70,10 @@ def save_dataset(
     unclaim = None if call is None else claim_dataset(call, chosen, rendered)
     if (hook := session.hooks.before_dataset_save) is not None:
         hook(rendered, value, format, given, call)
+    origin = provenance(call, session)
+    check = refusal_of(call, chosen, rendered, origin)
     try:
-        saved = chosen.save(rendered, value, format=format, options=given, provenance=provenance(call, session))
+        saved = chosen.save(rendered, value, format=format, options=given, provenance=origin, check=check)
     except BaseException:
         if unclaim is not None:
             unclaim()

@@ -11,7 +11,7 @@ import contextvars
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from eagerly._threads import Job, abandoned, abandoned_bodies, start_on_helper, without_own_frame
 from eagerly._warnings import warn
@@ -31,7 +31,7 @@ LATE_TASK: Final = "its asyncio task is abandoned until the function returns by 
 class Attempt(Protocol):
     """What the body's side of a timeout is told and asked."""
 
-    def request_stop(self) -> None:
+    def give_notice(self) -> None:
         """The time is up, or the caller has gone: let the body know, should it ask."""
         ...
 
@@ -44,7 +44,7 @@ class Attempt(Protocol):
         ...
 
 
-class TimedBody(NamedTuple):
+class TimedBody:
     """One attempt that may take a limited time.
 
     Attributes:
@@ -56,12 +56,24 @@ class TimedBody(NamedTuple):
         attempt: Whom to tell.
     """
 
-    name: str
-    body: Callable[[], Any]
-    context: contextvars.Context
-    timeout: float
-    deadline: float
-    attempt: Attempt
+    __slots__ = ("attempt", "body", "context", "deadline", "name", "timeout")
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        body: Callable[[], Any],
+        context: contextvars.Context,
+        timeout: float,
+        deadline: float,
+        attempt: Attempt,
+    ) -> None:
+        self.name = name
+        self.body = body
+        self.context = context
+        self.timeout = timeout
+        self.deadline = deadline
+        self.attempt = attempt
 
 
 def run_sync(timed: TimedBody) -> Any:
@@ -79,13 +91,13 @@ def run_sync(timed: TimedBody) -> Any:
         thread = start_on_helper(job)
         in_time = _wait(job.ready, timed)
     except BaseException:
-        timed.attempt.request_stop()
+        timed.attempt.give_notice()
         if thread is not None and job.give_up(thread):
             # Ctrl-C ends programs: a body that is printing gets the time to let go of the lock of stdout.
             job.ready.acquire(timeout=GRACE)
         raise
     if not in_time:
-        timed.attempt.request_stop()
+        timed.attempt.give_notice()
         in_time = not job.give_up(thread)
     if in_time:
         result, error = job.result, _settled(timed, before, job.error)
@@ -142,7 +154,7 @@ async def run_async(timed: TimedBody) -> Any:
         while not task.done() and (rest := _time_left(timed)) > 0:
             await asyncio.wait((task,), timeout=rest)
     except asyncio.CancelledError as cancelled:
-        timed.attempt.request_stop()
+        timed.attempt.give_notice()
         if task.done() or not await _cancel_through(task, cancelled, timed):
             raise  # if it was over already it can no longer hear of it: the cancellation is the caller's
     except BaseException:
@@ -157,7 +169,7 @@ async def run_async(timed: TimedBody) -> Any:
             raise error
         finally:
             del error, task  # as in run_sync
-    timed.attempt.request_stop()
+    timed.attempt.give_notice()
     task.cancel()
     _abandon(task)
     await asyncio.wait((task,), timeout=GRACE)

@@ -8,12 +8,15 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Final
 
+from eagerly._backend_options import backend_spec
 from eagerly._cache_options import CACHE_OPTIONS, CacheOptions, cache_options
 from eagerly._callables import WRAPPERS, Kind, callable_name, compile_binders, innermost, kind_of, signature_of
 from eagerly._dataset_options import DATASET_OPTIONS, dataset_options
+from eagerly._injection import injected_parameter, injecting, without_parameter
 from eagerly._names import NameTemplate
 from eagerly._numbers import seconds
 from eagerly._retry import Retry, retry_from
+from eagerly._run_options import RunOutputForm, run_output_form
 from eagerly._sentinel import UNSET
 from eagerly.errors import OptionTypeError, OptionValueError
 
@@ -23,12 +26,14 @@ __all__ = ["DEFAULTS", "Declaration", "check_callable", "description_of", "only_
 DEFAULTS: Final[dict[str, Any]] = {
     "name": None,
     "description": None,
+    "backend": None,
     "retries": 0,
     "timeout": None,
     **CACHE_OPTIONS,
     **DATASET_OPTIONS,
     "tags": (),
     "wrap_errors": None,
+    "run_output": None,
 }
 """Every option of `task` with its default."""
 
@@ -51,7 +56,9 @@ class Declaration:
     """
 
     __slots__ = (
+        "backend",
         "bind",
+        "body",
         "caching",
         "check",
         "code",
@@ -59,6 +66,8 @@ class Declaration:
         "description",
         "driver",
         "func",
+        "is_async",
+        "is_generator",
         "keys",
         "kind",
         "module",
@@ -70,12 +79,15 @@ class Declaration:
         "qualname",
         "retries",
         "retry",
+        "run_output",
         "signature",
         "stored",
+        "storing",
         "tags",
         "template",
         "timeout",
         "undecorated",
+        "version",
         "warned_escaped",
         "wrap_errors",
         "wrapper",
@@ -89,8 +101,15 @@ class Declaration:
         self.func: Callable[..., Any] = func.__func__ if self.wrapper is not None else func
         check_callable("task", self.func)
         self.options = options
+        self.body = self.func
         self.kind = kind_of(self.func)
+        self.is_async = self.kind in (Kind.ASYNC, Kind.ASYNC_STREAM)
+        self.is_generator = self.kind in (Kind.STREAM, Kind.ASYNC_STREAM)
         self.signature = signature_of("task", self.func)
+        injected = injected_parameter(self.func, self.signature)
+        if injected is not None:
+            self.func = injecting(self.func, self.signature, injected)
+            self.signature = without_parameter(self.signature, injected)
         self.plain = callable_name(self.func)
         named = innermost(self.func)
         self.qualname = getattr(named, "__qualname__", self.plain)
@@ -108,6 +127,7 @@ class Declaration:
         )
         self.name = self.plain if given["name"] is None else self.template.text
         self.description = description_of("task", given["description"], self.func)
+        self.backend = backend_spec("task(backend=...)", given["backend"])
         self.retries: int | Retry = given["retries"]
         self.retry = retry_from("task(retries=...)", self.retries)
         self.timeout = _timeout(given["timeout"])
@@ -117,29 +137,25 @@ class Declaration:
                 f"task(cache_version={self.caching.version!r}) on a lambda: its results could not be told from those "
                 "of other lambdas; give it a name with def, or leave cache_version out"
             )
+        self.version = None if self.caching is None else self.caching.version
         self.dataset = dataset_options(options, self.signature)
         self.stored = self.caching is not None or self.dataset is not None
+        self.storing: Any = None  # filled in by the task, if results are stored: a Storing
         self.only_cached = self.dataset is None and not self.is_generator
-        self.code: Any = None  # filled in, as the next, by the first call that looks at it
+        self.code: dict[str, str] = {}  # filled in, as the next, by the first call that looks at it
         self.keys: Any = None
         self.once: dict[str, Any] = {}
         self.tags = tags_from("task(tags=...)", given["tags"])
         self.wrap_errors = _optional_bool("task(wrap_errors=...)", given["wrap_errors"])
+        self.run_output: RunOutputForm | None = run_output_form("task(run_output=...)", given["run_output"])
 
     @property
     def qualified_name(self) -> str:
         return f"{self.module or '?'}.{self.qualname}"
 
-    @property
-    def is_async(self) -> bool:
-        return self.kind in (Kind.ASYNC, Kind.ASYNC_STREAM)
-
-    @property
-    def is_generator(self) -> bool:
-        return self.kind in (Kind.STREAM, Kind.ASYNC_STREAM)
-
     def share_keys(self, other: Declaration) -> None:
-        """Make the same keys as another declaration of this function, if it was told the same about them."""
+        """Have the code of another declaration of this function, and make the same keys if told the same of them."""
+        self.code = other.code  # looked at once for both: a closure may change meanwhile
         mine, others = self.caching, other.caching
         if mine is not None and others is not None and mine[1:] == others[1:]:  # all but the store
             self.once, self.keys = other.once, other.keys

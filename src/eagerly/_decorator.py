@@ -6,11 +6,14 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterat
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, overload
 
+from eagerly._backend_options import BackendSpec
 from eagerly._cache_options import CacheHash, StoreSpec
 from eagerly._dataset_options import DatasetSpec
 from eagerly._declaration import DEFAULTS, only_given
+from eagerly._definitions import know
 from eagerly._options import refuse_unknown
 from eagerly._retry import Retry
+from eagerly._run_options import RunOutputForm
 from eagerly._sentinel import UNSET, UnsetType
 from eagerly._tasks import AsyncTask, AsyncTaskStream, SyncTask, SyncTaskStream, make_task
 
@@ -29,6 +32,7 @@ class TaskOptions(TypedDict, total=False):
 
     name: str | None
     description: str | None
+    backend: BackendSpec | None
     retries: int | Retry
     timeout: float | timedelta | None
     cache: bool | StoreSpec
@@ -42,6 +46,7 @@ class TaskOptions(TypedDict, total=False):
     dataset_format: str | None
     tags: Iterable[str]
     wrap_errors: bool | None
+    run_output: RunOutputForm | None
 
 
 # Type checkers do not see the kind of a function, only what it returns. In this order: what is a context manager is a
@@ -85,6 +90,7 @@ def task(
     *,
     name: str | UnsetType | None = UNSET,
     description: str | UnsetType | None = UNSET,
+    backend: BackendSpec | UnsetType | None = UNSET,
     retries: int | Retry | UnsetType = UNSET,
     timeout: float | timedelta | UnsetType | None = UNSET,
     cache: bool | StoreSpec | UnsetType = UNSET,
@@ -98,6 +104,7 @@ def task(
     dataset_format: str | UnsetType | None = UNSET,
     tags: Iterable[str] | UnsetType = UNSET,
     wrap_errors: bool | UnsetType | None = UNSET,
+    run_output: RunOutputForm | UnsetType | None = UNSET,
     **unknown: Any,
 ) -> Any:
     """Make a function dependable without changing how it is called.
@@ -113,6 +120,9 @@ def task(
         name: How the call is called in hooks and logs; ``{param}`` stands for an argument, ``{param:spec}`` for a
             formatted one. No periods. Default: the name of the function.
         description: For people. Default: the docstring of the function.
+        backend: What `map_tasks` runs this task on, unless it is told otherwise: ``"thread"``, ``"process"``,
+            ``"dask"``, ``"ray"``, a `Backend`, an executor, or a Dask client. Default: as the session says. Calls are
+            not affected: they run where they are made.
         retries: How many attempts may follow a failed one, at once; or a `Retry`, for delays and choice of errors. A
             stream starts over only while no item has been delivered.
         timeout: Seconds (or a `timedelta`) that one attempt may take; then the caller gets a `TaskTimeoutError`. Not
@@ -134,6 +144,9 @@ def task(
         tags: Labels for hooks.
         wrap_errors: True: the caller gets a `TaskError` from the user's exception. None: as the session's `Settings`
             say.
+        run_output: How what a submitted call returns is kept in a run store that is a database. ``"pickle"``: as a
+            pickle, which only programs of the same user read. Default: as JSON, and a value that JSON does not have
+            fails the run. A run in memory keeps the object itself.
 
     Raises:
         OptionTypeError: `func` is not a function, an option does not exist or has the wrong type (also a `TypeError`).
@@ -150,6 +163,7 @@ def task(
     options = only_given(
         name=name,
         description=description,
+        backend=backend,
         retries=retries,
         timeout=timeout,
         cache=cache,
@@ -163,14 +177,21 @@ def task(
         dataset_format=dataset_format,
         tags=tags,
         wrap_errors=wrap_errors,
+        run_output=run_output,
     )
     if func is not None:
-        made = make_task(func, options)
+        made = _declared(func, options)
         refuse_unknown("task", unknown, DEFAULTS)
         return made
     refuse_unknown("task", unknown, DEFAULTS)
 
     def decorate(func: Any, /) -> Any:
-        return make_task(func, options)
+        return _declared(func, options)
 
     return decorate
+
+
+def _declared(func: Any, options: dict[str, Any]) -> Any:
+    made = make_task(func, options)
+    know(made)
+    return made

@@ -7,9 +7,14 @@ from typing import Any, Final, Protocol
 
 from eagerly._warnings import warn
 
-__all__ = ["ESCAPING", "warn_escaped"]
+__all__ = ["ASYNC_GENERATOR", "COROUTINE", "GENERATOR", "warn_escaped"]
 
-ESCAPING: Final = frozenset({CoroutineType, GeneratorType, AsyncGeneratorType})
+COROUTINE: Final = CoroutineType
+GENERATOR: Final = GeneratorType
+ASYNC_GENERATOR: Final = AsyncGeneratorType
+"""What has not run yet. Compare the type of a result with ``is``: a set would ask its metaclass for a hash, which may
+be code of the user's, and raise.
+"""
 
 
 class MayBeEscaped(Protocol):

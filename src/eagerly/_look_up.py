@@ -11,6 +11,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Final
 
 from eagerly._dataset_saving import ensure_dataset, lacks_dataset, prepare_dataset
+from eagerly._scope import OUTSIDE
 from eagerly._steps import Access, Pause, Plan, Until
 from eagerly._stored import Found, StoredCall, aside, cache_of, find, keys_of, mode_of, report
 from eagerly.cache._flight import Flight, Outcome, leads_to, under_way
@@ -32,10 +33,6 @@ POLL: Final = (0.001, 0.05)
 PATIENCE: Final = 0.5
 """Seconds that a call which keeps others waiting waits itself, when somebody waits for what it holds."""
 
-_SMALL: Final = frozenset({int, float, bool, type(None), complex})
-_SHORT: Final = 10_000
-
-
 RUN: Final = ()
 """In the place of a `Found`: there is nothing, and the function has to run."""
 
@@ -45,21 +42,25 @@ def recall(call: TaskContext) -> Found | Failed | tuple[()] | None:
 
     A shortcut for the usual: what an event loop must not wait for, and every rare case, is left to the plan.
     """
-    declaration, session = call._task.declaration, call._session
-    options = declaration.caching
-    if options is None or declaration.keys is None or not declaration.only_cached:
+    # A hit is worth more than these lines: properties and functions that would say the same shorter take a tenth of it.
+    task, session = call._task, call._session
+    declaration = task.declaration
+    options, keys = declaration.caching, declaration.keys
+    if options is None or keys is None or not declaration.only_cached:
         return None
-    client = cache_of(declaration, session)
-    if client is None or mode_of(options, session) != "on":
+    client = session.cache_client if options.store is None else cache_of(declaration, session)
+    outside = session is OUTSIDE or options.mode is not None
+    if client is None or (mode_of(options, session) if outside else session.cache_mode) != "on":
         return None
-    inputs = call.inputs
-    if declaration.is_async and not _all_small(inputs):
+    inputs = task.bind(*call._args, **call._kwargs)
+    is_async = declaration.is_async
+    if is_async and not keys.is_quick(inputs):
         return None
-    key = declaration.keys.key(inputs)
-    now = call.clock.time()
+    key = keys.key(inputs)
+    now = session.clock.time()
     value = client.recall(key.digest, now)
     if value is MISSING:
-        looked, is_async = False, declaration.is_async
+        looked = False
         if not (is_async and client.blocking):
             try:
                 value = client.fetch(key.digest, now)
@@ -70,7 +71,7 @@ def recall(call: TaskContext) -> Found | Failed | tuple[()] | None:
             stored = call._stored = StoredCall(is_async, client, key)
             stored.looked = looked
             return _lead(call, stored, client, key, now) if looked and not is_async else None
-    if session.hooks.on_cache_hit is None:
+    if session.hooks.on_cache_hit is None and call._outer._item is None:  # where nobody is to be told
         call.ended = True
     else:
         call.hit(key.text, value)
@@ -138,8 +139,7 @@ def _look_in_cache(call: TaskContext, stored: StoredCall, options: CacheOptions)
         if client is None:
             return None
         inputs = call.inputs
-        # To encode a large argument takes time, and so does the first look at the code of the task.
-        quick = declaration.keys is not None and _all_small(inputs)
+        quick = declaration.keys is not None and declaration.keys.is_quick(inputs)
         stored.key = yield Access(lambda: keys_of(declaration).key(inputs), blocking=not quick)
         stored.client, stored.mode = client, mode
     client, key = stored.client, stored.key
@@ -159,17 +159,6 @@ def _look_in_cache(call: TaskContext, stored: StoredCall, options: CacheOptions)
             call.hit(key.text, None if declaration.is_generator else found[0])
             return found
     return None
-
-
-def _all_small(inputs: dict[str, Any]) -> bool:
-    """Whether the arguments are so small that an event loop can afford to encode them."""
-    try:
-        for value in inputs.values():
-            if type(value) not in _SMALL and not (type(value) is str and len(value) < _SHORT):
-                return False
-    except Exception:  # a class that cannot be hashed; making the key will say so
-        return False
-    return True
 
 
 class Failed:

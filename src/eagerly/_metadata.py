@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from eagerly._context import TaskContext
+    from eagerly._item import ItemScope
     from eagerly._scope import SessionContext
     from eagerly._task import Task
 
@@ -24,11 +25,14 @@ class Identity:
     def _identify(self) -> UUID:
         if self._id is not None:
             return self._id
+        # Atomic and without a lock: the garbage collector may run a hook that asks for the same id at any allocation.
+        identity: UUID = vars(self).setdefault("_id", self._new_id())
+        return identity
+
+    def _new_id(self) -> UUID:
         import uuid
 
-        # Atomic and without a lock: the garbage collector may run a hook that asks for the same id at any allocation.
-        identity: UUID = vars(self).setdefault("_id", uuid.uuid4())
-        return identity
+        return uuid.uuid4()
 
 
 class TaskMetadata(Identity):
@@ -55,10 +59,12 @@ class TaskMetadata(Identity):
     _task: Task[..., Any]
     _args: tuple[Any, ...]
     _kwargs: dict[str, Any]
-    _outer: SessionContext | TaskContext
+    _outer: SessionContext | TaskContext | ItemScope
     _session: SessionContext
     attempt: int
     _inputs: dict[str, Any] | None = None
+    _entry: Any = None  # what is recorded of the call, once it has begun
+    _digits: str | None = None  # of its id, where they are recorded before somebody asks for it
 
     @property
     def id(self) -> UUID:
@@ -97,11 +103,21 @@ class TaskMetadata(Identity):
 
     @property
     def backend(self) -> str:
-        return "inline"
+        item = self._outer._item
+        return "inline" if item is None else item.map.backend
 
     @property
     def map_index(self) -> int | None:
-        return None
+        item = self._outer._item
+        return None if item is None or item.map.run is not None else item.map_index
+
+    def _new_id(self) -> UUID:
+        if self._digits is not None:
+            from uuid import UUID
+
+            return UUID(hex=self._digits)
+        item = self._outer._item
+        return super()._new_id() if item is None else item.call_id()
 
     @property
     def parent_id(self) -> UUID | None:
@@ -110,7 +126,7 @@ class TaskMetadata(Identity):
 
     @property
     def session_id(self) -> UUID | None:
-        return None if self._session.outer is None else self._session.session_id
+        return None if self._session.is_outside else self._session.session_id
 
     def __reduce__(self) -> tuple[Any, ...]:
         return MetadataSnapshot, (self._facts(),)

@@ -19,7 +19,8 @@ def path_text(option: str, value: object, otherwise: str) -> str | None:
         otherwise: What to write instead of an empty one.
 
     Raises:
-        OptionTypeError, OptionValueError: It is a path of bytes, empty, or a class in the place of its instance.
+        OptionTypeError, OptionValueError: It is a path of bytes, empty, one that no file system takes, or a class in
+            the place of its instance.
     """
     if isinstance(value, type):
         raise OptionTypeError(f"{option} takes a store, and {value.__name__} is a class; write {value.__name__}(...)")
@@ -30,6 +31,8 @@ def path_text(option: str, value: object, otherwise: str) -> str | None:
         raise OptionTypeError(f"{option} takes a str path, not {value!r}")
     if not path.strip():
         raise OptionValueError(f"{option} must not be empty; {otherwise}")
+    if "\0" in path:
+        raise OptionValueError(f"{option} has a NUL character in {path!r}, which no path can have; leave it out")
     return path
 
 

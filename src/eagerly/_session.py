@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Never, NoReturn
 
+from eagerly._backend_options import BackendSpec, backend_spec
 from eagerly._cache_options import MODES, CacheMode, StoreSpec, store_spec
 from eagerly._clock import SYSTEM_CLOCK, Clock
 from eagerly._dataset_options import DatasetSpec, dataset_spec
@@ -14,23 +15,29 @@ from eagerly._declaration import only_given
 from eagerly._needs_call import needs_call
 from eagerly._options import nearest, refuse_unknown
 from eagerly._paths import absolute
+from eagerly._run_options import RunStoreSpec, run_store_spec
 from eagerly._scope import OUTSIDE, SessionContext, here, open_session, without_closed
 from eagerly._sentinel import UNSET, UnsetType
 from eagerly._settings import NAMES, SECRETS, Settings, resolve_settings
-from eagerly._warnings import user_frame
+from eagerly._steps import Access
+from eagerly._stores import recording_of, run_store
+from eagerly._warnings import user_frame, warn
 from eagerly.errors import OptionTypeError, OptionValueError, SessionError
 from eagerly.hooks._compile import compile_hooks, validate_plugin
 from eagerly.hooks._registry import global_plugins
 
 __all__ = ["Session", "async_session", "session"]
 
-OPTIONS = ("cache_store", "cache_mode", "dataset_store", "plugins", "settings", "clock", "name")
+OPTIONS = ("backend", "cache_store", "cache_mode", "dataset_store", "run_store", "plugins", "settings", "clock", "name")
 
 
 class Session:
     """A session that can be entered, once, with ``with`` or ``async with``. Made by `session`."""
 
-    __slots__ = ("_context", "_opened_at", "_token", "clock", "name", "plugins", "settings", "stores")
+    __slots__ = (
+        *("_context", "_finished", "_opened_at", "_token"),
+        *("clock", "name", "plugins", "settings", "stores", "workflow"),
+    )
 
     def __init__(
         self,
@@ -47,6 +54,8 @@ class Session:
         self.settings = settings
         self.clock = clock
         self.name = name
+        self.workflow: str | None = None  # the name of the one whose session it is
+        self._finished = False
 
     def __enter__(self) -> SessionContext:
         if self._context is not None:
@@ -72,9 +81,15 @@ class Session:
             raise SessionError("a session was left that had not been entered; write `with session():`")
         if context.closed:
             raise SessionError("this session has been left already")
-        self._leave()
-        if (hook := context.hooks.after_session_end) is not None:
-            hook(context.session_id, context.elapsed)
+        try:
+            if context.engines is not None:
+                context.engines.close(error)
+        finally:
+            self._leave()
+            if context.recording:
+                self._finish_recording(context, error)
+            if (hook := context.hooks.after_session_end) is not None:
+                hook(context.session_id, context.elapsed)
 
     async def __aenter__(self) -> SessionContext:
         return self.__enter__()
@@ -82,31 +97,71 @@ class Session:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.__exit__(kind, error, traceback)
+        context = self._context
+        try:
+            if context is not None and context.engines is not None and not context.closed:
+                await context.engines.give_up_maps()
+                await context.engines.end_runs(error)
+            if context is not None and context.recording and not context.closed:
+                self._end_workflow(context, error)
+                recording = context.recording[0]
+                lost = await Access(recording.finish, recording.busy).do_async()
+                self._finished = True
+                _tell(lost)
+        finally:
+            self.__exit__(kind, error, traceback)
 
     def _open(self) -> SessionContext:
         scope = without_closed(here.get())
         outer = open_session(scope)
         explicit = {**outer.explicit, **(self.settings.given if self.settings is not None else {})}
         settings, _ = resolve_settings(self.settings, outer.explicit)
-        known = global_plugins(discover=settings.discover_plugins)
+        known = () if outer.is_replica else global_plugins(discover=settings.discover_plugins)  # where the original is
         plugins = _without_repeats((*outer.plugins, *known, *self.plugins))
-        same = plugins == outer.plugins and outer is not OUTSIDE and settings == outer.settings
+        run_place = self._choose("run_store", outer, outer.run_place, settings)
+        recording = self._recording(outer, run_place)
+        same = plugins == outer.plugins and recording == outer.recording and settings == outer.settings
+        same = same and outer is not OUTSIDE
         context = SessionContext(
             outer=scope,
             name=self.name,
             clock=outer.clock if self.clock is UNSET else self.clock or SYSTEM_CLOCK,
             plugins=plugins,
-            hooks=outer.hooks if same else compile_hooks(plugins, strict=settings.strict_hooks),
+            hooks=outer.hooks if same else compile_hooks((*plugins, *recording), strict=settings.strict_hooks),
             settings=settings,
             explicit=explicit,
             cache_place=self._choose("cache_store", outer, outer.cache_place, settings),
             cache_mode=self._choose("cache_mode", outer, outer.cache_mode, settings),
             dataset_place=self._choose("dataset_store", outer, outer.dataset_place, settings),
+            backend=self._backend(outer),
+            is_replica=outer.is_replica,
+            run_place=run_place,
+            recording=recording,
         )
         if isinstance(context.cache_place, str) and "://" in context.cache_place:
             context.cache_client  # noqa: B018 - made now, so that what is wrong with a URL is told here, not by a task
+        if recording and self.workflow is not None:
+            node_of = context if outer is OUTSIDE else outer  # it is part of the session that it is called in
+            context._entry = recording[0].begin_workflow(scope, self.workflow, node_of.id_text)
         return context
+
+    def _recording(self, outer: SessionContext, place: Any) -> tuple[Any, ...]:
+        """What records the calls of this session, if that is done here: what a worker makes is told elsewhere."""
+        if place is None or (outer.is_replica and place == outer.run_place):
+            return ()
+        return (recording_of(run_store(place)),)
+
+    def _end_workflow(self, context: SessionContext, error: BaseException | None) -> None:
+        if context._entry is not None and not context._entry.ended:
+            context.recording[0].end_workflow(context._entry, error)
+
+    def _finish_recording(self, context: SessionContext, error: BaseException | None) -> None:
+        """Wait until the store has what was recorded, and say what it could not take."""
+        self._end_workflow(context, error)
+        if self._finished:
+            context.recording[0].recorder.flush()  # what has ended since
+        else:
+            _tell(context.recording[0].finish())
 
     def _choose(self, name: str, outer: SessionContext, inherited: Any, settings: Settings) -> Any:
         """An argument of this session; else what its own settings say; else that of the session around it."""
@@ -114,6 +169,14 @@ class Session:
         value = getattr(settings, name) if chosen or outer is OUTSIDE else inherited
         value = self.stores.get(name, value)
         return absolute(value) if name != "cache_mode" and isinstance(value, str) else value
+
+    def _backend(self, outer: SessionContext) -> Any:
+        """What maps run on: an argument of this session, else what its own settings say, else as around it."""
+        if "backend" in self.stores:
+            return self.stores["backend"]
+        if self.settings is not None and "backend" in self.settings.given:
+            return None
+        return outer.backend
 
     def _leave(self) -> None:
         """Close the session, and step out of it if this is the context it was entered in or a copy of that."""
@@ -149,9 +212,11 @@ class Session:
 @needs_call("with session():")
 def session(
     *args: Never,
+    backend: BackendSpec | UnsetType | None = UNSET,
     cache_store: StoreSpec | UnsetType | None = UNSET,
     cache_mode: CacheMode | UnsetType = UNSET,
     dataset_store: DatasetSpec | UnsetType | None = UNSET,
+    run_store: RunStoreSpec | UnsetType | None = UNSET,
     plugins: Iterable[object] = (),
     settings: Settings | None = None,
     clock: Clock | UnsetType | None = UNSET,
@@ -164,11 +229,17 @@ def session(
     those of the outer one.
 
     Args:
+        backend: What `map_tasks` uses where neither the map nor its task says: a name, a `Backend`, an executor, or a
+            Dask client. Workers that maps start are kept until the session is left. Default: that of the session
+            around, else what the settings say, which by default is ``"inline"``.
         cache_store: Where the results of cached tasks go: a path, a URL or a `CacheStore`. None: nowhere, which
             switches caching off. Default: that of the session around, else what the settings say.
         cache_mode: ``"on"``; ``"off"``: tasks run as if they were not cached; ``"read"``: nothing is stored;
             ``"refresh"``: nothing is looked up, results are stored anew.
         dataset_store: Where datasets are saved: a path, a URL or a `DatasetStore`. None: tasks save none.
+        run_store: Where runs are recorded: the path of a SQLite file, a ``postgresql://`` URL or a
+            `eagerly.runs.RunStore`. Then calls are recorded there as well. None: only runs are, in the memory of this
+            process. Default: as for `cache_store`.
         plugins: Objects with methods marked `hook_impl`, which observe the calls made in this session.
         settings: What to set differently; see `Settings`.
         clock: How to tell the time and how to wait between attempts; see `Clock` and `eagerly.testing.instant_clock`.
@@ -211,9 +282,11 @@ def session(
     if name is not None and not isinstance(name, str):
         raise OptionTypeError(f"session(name=...) takes a string, not {name!r}")
     stores = only_given(
+        backend=_place(backend_spec, "backend", backend),
         cache_store=_place(store_spec, "cache_store", cache_store),
         cache_mode=_mode(cache_mode),
         dataset_store=_place(dataset_spec, "dataset_store", dataset_store),
+        run_store=_place(run_store_spec, "run_store", run_store),
     )
     return Session(stores, plugins, settings, clock, name)
 
@@ -230,6 +303,11 @@ def _refuse_positional(value: object) -> NoReturn:
         )
     spelling = f"name={value!r}" if isinstance(value, str) else "plugins=[...]"
     raise OptionTypeError(f"session() takes keyword arguments only, not {value!r}; write session({spelling})")
+
+
+def _tell(lost: str | None) -> None:
+    if lost is not None:
+        warn(lost)
 
 
 def _place(check: Callable[[str, object], Any], name: str, value: object) -> Any:

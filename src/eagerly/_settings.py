@@ -15,9 +15,12 @@ from eagerly._options import nearest, refuse_unknown
 from eagerly._sentinel import UNSET
 from eagerly.errors import SettingsError
 
-__all__ = ["SECRETS", "Settings", "mode_outside", "resolve_settings"]
+__all__ = ["OF_RUNS", "SECRETS", "Settings", "mode_outside", "resolve_settings"]
 
 PREFIX: Final = "EAGERLY_"
+OF_RUNS: Final = ("EAGERLY_RUN_ID", "EAGERLY_RUN_INPUT")
+"""What a process is told that was started for a run. No settings: the run store is one, these are about one run."""
+
 TABLE: Final = "tool.eagerly"
 
 
@@ -57,6 +60,10 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
 
+def _is_text_or_none(value: object) -> bool:
+    return value is None or _is_text(value)
+
+
 def _is_mode(value: object) -> bool:
     return value in MODES
 
@@ -83,7 +90,9 @@ def _read_secret(text: str) -> str | None:
 
 
 _FLAG: Final = _Sort("a truth value", "True or False", "1 or 0", "true or false", _is_flag, _read_flag)
+_NAME: Final = _Sort("a name", "a string", "one", 'a "string"', _is_text, _read_text)
 _PLACE: Final = _Sort("a path or a URL", "a path or a URL", "one", '"a/path" or "a://url"', _is_text, _read_text)
+_PLACE_OR_NONE: Final = _PLACE._replace(python="a path, a URL or None", accepts=_is_text_or_none)
 _MODE: Final = _Sort(
     "a mode", " or ".join(map(repr, MODES)), " or ".join(MODES), " or ".join(map(repr, MODES)), _is_mode, _read_mode
 )
@@ -123,7 +132,10 @@ class Settings:
             ``"refresh"``: nothing is looked up, results are stored anew. Default: ``"on"``.
         cache_signing_key: Signs what goes into caches on other machines, which are not believed without. A secret of 16
             characters or more; not from pyproject.toml. Default: none.
+        backend: The name of the backend that `map_tasks` uses. Default: ``"inline"``.
         dataset_store: Path or URL of the folder that datasets are saved in. Default: the working directory.
+        run_store: Path of the SQLite file, or ``postgresql://`` URL, in which runs are recorded. None: they are in the
+            memory of each process. Default: none.
 
     Raises:
         SettingsError: A value has the wrong type.
@@ -140,6 +152,8 @@ class Settings:
     cache_mode: CacheMode = _setting("on", _MODE)
     cache_signing_key: str | None = _setting(None, _SECRET)
     dataset_store: str = _setting(".", _PLACE)
+    backend: str = _setting("inline", _NAME)
+    run_store: str | None = _setting(None, _PLACE_OR_NONE)
 
     def __new__(cls, **options: object) -> Self:
         refuse_unknown("Settings", options.keys() - NAMES, NAMES)
@@ -219,7 +233,7 @@ def mode_outside() -> CacheMode:
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for variable in environment:
-        if not variable.startswith(PREFIX):
+        if not variable.startswith(PREFIX) or variable in OF_RUNS:
             continue
         name = variable[len(PREFIX) :].lower()
         if name not in NAMES:
@@ -272,7 +286,10 @@ def _read_pyproject(path: str) -> dict[str, Any]:
             sort = SORTS[name]
             raise SettingsError(f"{path} [{TABLE}]: {name} = {value!r} is not {sort.noun}; write {sort.toml}")
     folder = os.path.dirname(path)
-    return {name: _from_folder(folder, value) if SORTS[name] is _PLACE else value for name, value in table.items()}
+    return {
+        name: _from_folder(folder, value) if SORTS[name] in (_PLACE, _PLACE_OR_NONE) else value
+        for name, value in table.items()
+    }
 
 
 def _from_folder(folder: str, place: str) -> str:

@@ -10,7 +10,7 @@ import contextlib
 import contextvars
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from eagerly._dataset_saving import save_result
+from eagerly._dataset_saving import claim_dataset, save_result, store_of
 from eagerly._scope import OUTSIDE
 from eagerly._settings import mode_outside, resolve_settings
 from eagerly._steps import Access, Plan, carry_out
@@ -33,7 +33,20 @@ if TYPE_CHECKING:
     from eagerly.cache._key import CallKey, KeyMaker
     from eagerly.datasets._store import DatasetStore
 
-__all__ = ["Found", "StoredCall", "aside", "cache_of", "expires_at", "find", "keep", "keys_of", "mode_of", "report"]
+__all__ = [
+    "Found",
+    "StoredCall",
+    "aside",
+    "cache_of",
+    "claim_for",
+    "expires_at",
+    "find",
+    "keep",
+    "keep_here",
+    "keys_of",
+    "mode_of",
+    "report",
+]
 
 
 Found: TypeAlias = "tuple[Any]"
@@ -152,6 +165,26 @@ def find(call: TaskContext, client: CacheClient, key: CallKey) -> Plan[Found | N
         report(call, client, key, error)
         return None
     return None if value is MISSING else (value,)
+
+
+def claim_for(call: TaskContext) -> Callable[[], object] | None:
+    """Claim the dataset of a call that is to be made in another process, where nobody knows of the claims of this one.
+
+    Returns:
+        What gives it free again if nothing is saved; None if nothing was claimed.
+
+    Raises:
+        DatasetKeyError: The key cannot be one, or another call of this session has saved its own result there.
+        UnkeyableArgument: An argument cannot be part of the cache key.
+    """
+    declaration, session = call._task.declaration, call._session
+    options, store = declaration.dataset, store_of(call)
+    if options is None or store is None:
+        return None
+    if declaration.caching is not None and mode_of(declaration.caching, session) != "off":
+        key = keys_of(declaration).key(call.inputs)
+        call._stored = StoredCall(declaration.is_async, key=key)  # by which the same call is known
+    return claim_dataset(call, store, options.key.render(call.inputs, call.map_index))
 
 
 # After it has returned

@@ -1,7 +1,7 @@
-"""The door to `eagerly.cache` and `eagerly.datasets`, which are loaded by who first uses them.
+"""The door to `eagerly.cache`, `eagerly.datasets` and `eagerly.runs`, which are loaded by who first uses them.
 
-Most programs do not use both, and many use neither: the import of this library must not pay for them. Only this
-module, and `cache._open` for sorts of stores, imports other parts of the library late.
+Most programs do not use all, and many use none: the import of this library must not pay for them. Only this module, and
+`cache._open` and `runs._open` for sorts of stores, import other parts of the library late.
 """
 
 from __future__ import annotations
@@ -18,8 +18,25 @@ if TYPE_CHECKING:
     from eagerly.cache._protocol import CacheStore
     from eagerly.cache._recording import Recording
     from eagerly.datasets._store import DatasetStore
+    from eagerly.datasets.formats import Format
+    from eagerly.runs._protocol import RunStore
+    from eagerly.runs._recording import CallRecording
 
-__all__ = ["cache_client", "code_digest", "dataset_store", "explain", "key_maker", "new_recording", "replay_frames"]
+__all__ = [
+    "cache_client",
+    "code_digest",
+    "dataset_format",
+    "dataset_store",
+    "explain",
+    "key_maker",
+    "memory_runs",
+    "new_recording",
+    "output_summary",
+    "progress_values",
+    "recording_of",
+    "replay_frames",
+    "run_store",
+]
 
 
 def cache_client(spec: str | CacheStore, signing_key: str | None) -> CacheClient:
@@ -35,16 +52,17 @@ def key_maker(declaration: Declaration) -> KeyMaker:
 
     assert declaration.caching is not None
     parameters = declaration.signature.parameters
-    return KeyMaker(declaration.func, declaration.module, declaration.qualname, parameters, declaration.caching)
+    return KeyMaker(declaration.body, declaration.module, declaration.qualname, parameters, declaration.caching)
 
 
 def code_digest(declaration: Declaration) -> str:
     """The version of a task's code, for those who keep what it has made. Made once and kept."""
-    if declaration.code is None:
+    digest = declaration.code.get("digest")
+    if digest is None:
         from eagerly.cache._code import code_version
 
-        declaration.code = code_version(declaration.func).digest
-    return declaration.code  # type: ignore[no-any-return]  # a str
+        digest = declaration.code.setdefault("digest", code_version(declaration.body).digest)
+    return digest
 
 
 def explain(client: CacheClient | None, keys: KeyMaker, key: CallKey, now: float, mode: str) -> Explanation:
@@ -73,3 +91,49 @@ def dataset_store(spec: str | DatasetStore) -> DatasetStore:
     from eagerly.datasets._store import DatasetStore
 
     return DatasetStore(spec) if isinstance(spec, str) else spec
+
+
+def dataset_format(name: str) -> Format:
+    """The format of that name. It may have been registered after the task was declared that names it.
+
+    Raises:
+        DatasetFormatError: There is none.
+    """
+    from eagerly.datasets.formats import format_for
+
+    return format_for(name=name)
+
+
+def run_store(spec: str | RunStore) -> RunStore:
+    """The run store at `spec`; for a path or a URL, the same one each time in this process."""
+    from eagerly.runs._open import shared_run_store
+
+    return shared_run_store(spec) if isinstance(spec, str) else spec
+
+
+def recording_of(store: RunStore) -> CallRecording:
+    """What records the calls of sessions with that store."""
+    from eagerly.runs._recording import recording_of
+
+    return recording_of(store)
+
+
+def memory_runs() -> RunStore:
+    """Where runs are that nobody keeps: in the memory of this process."""
+    from eagerly.runs._memory import PROCESS
+
+    return PROCESS
+
+
+def progress_values(progress: Any, step: Any, steps: Any, message: Any, data: Any) -> dict[str, Any]:
+    """What ``set_progress()`` was given, checked, as fields of a record."""
+    from eagerly.runs._progress import progress_values
+
+    return progress_values(progress, step, steps, message, data)
+
+
+def output_summary(value: str) -> str:
+    """What ``set_output(summary=...)`` was given, checked."""
+    from eagerly.runs._progress import output_summary
+
+    return output_summary(value)

@@ -12,18 +12,22 @@ from eagerly._options import refuse_unknown
 from eagerly._pickling import find_importable, reduce_bound, reduce_decorated
 from eagerly._resemblance import LooksLikeFunction
 from eagerly._sentinel import UNSET
+from eagerly._storing import storing
 
 if TYPE_CHECKING:
     import inspect
     from collections.abc import Iterable
     from datetime import timedelta
 
+    from eagerly._backend_options import BackendSpec
     from eagerly._cache_options import CacheHash, StoreSpec
     from eagerly._callables import Kind
     from eagerly._dataset_options import DatasetSpec
     from eagerly._retry import Retry
+    from eagerly._run_options import RunOutputForm
     from eagerly._sentinel import UnsetType
     from eagerly.datasets._store import DatasetStore
+    from eagerly.runs._run import Run
 
 __all__ = ["P", "R", "Task"]
 
@@ -40,6 +44,9 @@ class Task(LooksLikeFunction, CacheControls[P], Generic[P, R]):
 
     __slots__ = ("__dict__", "__weakref__", "bind", "check", "declaration", "func")
 
+    stays_here: ClassVar[bool] = False
+    """Whether its runs need this process: what they do is done elsewhere anyway."""
+
     if TYPE_CHECKING:
         kind: ClassVar[Kind]
         func: Callable[..., Any]
@@ -51,11 +58,13 @@ class Task(LooksLikeFunction, CacheControls[P], Generic[P, R]):
         def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Any: ...
 
     def __init__(self, declaration: Declaration) -> None:
+        if declaration.stored and declaration.storing is None:
+            declaration.storing = storing()
         _put(self, "declaration", declaration)
         _put(self, "func", declaration.func)
         _put(self, "check", declaration.check)
         _put(self, "bind", declaration.bind)
-        self._resemble(declaration.func)
+        self._resemble(declaration.body)
 
     # What it was told
 
@@ -68,6 +77,11 @@ class Task(LooksLikeFunction, CacheControls[P], Generic[P, R]):
     def description(self) -> str:
         """The description given, or the docstring of the function."""
         return self.declaration.description
+
+    @property
+    def backend(self) -> BackendSpec | None:
+        """What this task is mapped on, as given; None: as the session says."""
+        return self.declaration.backend  # type: ignore[no-any-return]  # a BackendSpec
 
     @property
     def retries(self) -> int | Retry:
@@ -105,6 +119,11 @@ class Task(LooksLikeFunction, CacheControls[P], Generic[P, R]):
         return self.declaration.wrap_errors
 
     @property
+    def run_output(self) -> RunOutputForm | None:
+        """How the output of a submitted call is kept: ``"json"``, ``"pickle"``, or None, which is JSON."""
+        return self.declaration.run_output
+
+    @property
     def signature(self) -> inspect.Signature:
         """The parameters that a call of this task takes; on a bound method, without ``self``."""
         signature = self.declaration.signature
@@ -128,6 +147,7 @@ class Task(LooksLikeFunction, CacheControls[P], Generic[P, R]):
         *,
         name: str | UnsetType | None = UNSET,
         description: str | UnsetType | None = UNSET,
+        backend: BackendSpec | UnsetType | None = UNSET,
         retries: int | Retry | UnsetType = UNSET,
         timeout: float | timedelta | UnsetType | None = UNSET,
         cache: bool | StoreSpec | UnsetType = UNSET,
@@ -141,6 +161,7 @@ class Task(LooksLikeFunction, CacheControls[P], Generic[P, R]):
         dataset_format: str | UnsetType | None = UNSET,
         tags: Iterable[str] | UnsetType = UNSET,
         wrap_errors: bool | UnsetType | None = UNSET,
+        run_output: RunOutputForm | UnsetType | None = UNSET,
         **unknown: Never,
     ) -> Self:
         """A copy of this task with other options; those not given stay as they are.
@@ -159,6 +180,7 @@ class Task(LooksLikeFunction, CacheControls[P], Generic[P, R]):
         given = only_given(
             name=name,
             description=description,
+            backend=backend,
             retries=retries,
             timeout=timeout,
             cache=cache,
@@ -172,9 +194,43 @@ class Task(LooksLikeFunction, CacheControls[P], Generic[P, R]):
             dataset_format=dataset_format,
             tags=tags,
             wrap_errors=wrap_errors,
+            run_output=run_output,
         )
         copy = self._with({**self.declaration.options, **given})
         return self._bind_like_this(copy)
+
+    def submit(self, *args: P.args, **kwargs: P.kwargs) -> Run[Any]:
+        """Start a call in the background, and get a handle on its run at once.
+
+        It runs on the backend of the task or the session, and where neither says so, in a thread; an async task that is
+        submitted where an event loop runs, as an asyncio task there. The run is recorded in the run store of the
+        session, else of the settings, else in the memory of this process. Leaving the session waits for it.
+
+        Args:
+            args: The arguments of the call.
+            kwargs: Those by name.
+
+        Returns:
+            A `eagerly.Run`: ``run.result()`` or ``await run`` gives what the call returns; for a stream, the list of
+            its items, and ``run.items()`` gives them as they come.
+
+        Raises:
+            TypeError: The arguments are wrong. Nothing is recorded then.
+            BackendError: The backend cannot be used, or an argument cannot travel to its workers.
+            RunsError: The run store cannot be written to.
+
+        Example:
+            >>> from eagerly import task
+            >>> @task
+            ... def double(x):
+            ...     return 2 * x
+            >>> run = double.submit(21)
+            >>> run.result()
+            42
+        """
+        from eagerly._submit import submit
+
+        return submit(self, args, kwargs)
 
     def _bind_like_this(self, other: Self) -> Self:
         """`other` bound to the instance or class that this task is bound to, if it is."""
@@ -245,12 +301,12 @@ class Task(LooksLikeFunction, CacheControls[P], Generic[P, R]):
                 instance if isinstance(instance, type) else type(instance),
                 (getattr, (instance, declaration.plain))
                 if by_name
-                else (_bind, (self._with(declaration.options), instance)),
+                else (_bind, (self._with(_travelling(declaration.options)), instance)),
             )
-        named = find_importable(declaration.func)
-        if named is not self and isinstance(named, Task) and named.declaration.func is declaration.func:
-            return named._with, (declaration.options,)
-        return reduce_decorated(self, declaration.func, (declaration.undecorated, declaration.options))
+        named = find_importable(declaration.body)
+        if named is not self and isinstance(named, Task) and named.declaration.body is declaration.body:
+            return named._with, (_travelling(declaration.options),)
+        return reduce_decorated(self, declaration.body, (declaration.undecorated, _travelling(declaration.options)))
 
     def _with_declaration(self, declaration: Declaration) -> Self:
         """This task, bound as it is, told something else."""
@@ -264,6 +320,8 @@ class Task(LooksLikeFunction, CacheControls[P], Generic[P, R]):
     def _with(self, options: dict[str, Any]) -> Self:
         declaration = Declaration(self.declaration.undecorated, options)
         declaration.share_keys(self.declaration)
+        if options.get("cache_version") == self.declaration.options.get("cache_version"):
+            declaration.version = self.declaration.version  # also one that it was registered with
         return type(self)(declaration)
 
     def _restore(self, undecorated: Any, options: dict[str, Any]) -> None:
@@ -272,6 +330,13 @@ class Task(LooksLikeFunction, CacheControls[P], Generic[P, R]):
     def __repr__(self) -> str:
         told = "".join(f", {name}={value!r}" for name, value in self.declaration.options.items())
         return f"<{type(self).__name__} {self.declaration.qualified_name}{told}>"
+
+
+def _travelling(options: dict[str, Any]) -> dict[str, Any]:
+    """`options` for another process. A backend, an executor or a client is of this one; a name means one there too."""
+    if isinstance(options.get("backend"), str | None):
+        return options
+    return {name: value for name, value in options.items() if name != "backend"}
 
 
 def _bind(task: Task[..., Any], instance: Any) -> Any:

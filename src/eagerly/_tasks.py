@@ -12,13 +12,13 @@ from eagerly._callables import AdvisingName, Kind, renamed
 from eagerly._context import TaskContext
 from eagerly._deadline import run_async, run_sync
 from eagerly._declaration import Declaration
-from eagerly._escape import ESCAPING, warn_escaped
-from eagerly._look_up import look_up, recall
+from eagerly._escape import ASYNC_GENERATOR, COROUTINE, GENERATOR, warn_escaped
 from eagerly._scope import here
-from eagerly._steps import carry_out, carry_out_async
-from eagerly._stored import StoredCall, keep, keep_here
-from eagerly._stored_stream import exhausted, passing, replayed, replayed_async, steered, stream_keeper
 from eagerly._task import P, R, Task
+
+if TYPE_CHECKING:
+    from eagerly._stored import StoredCall
+    from eagerly.runs._run import Run
 
 __all__ = ["AsyncTask", "AsyncTaskStream", "SyncTask", "SyncTaskStream", "make_task"]
 
@@ -41,9 +41,10 @@ class SyncTask(Task[P, R]):
         call = TaskContext(self, args, kwargs)
         func, declaration = self.func, self.declaration
         timeout = declaration.timeout
-        if stored := declaration.stored:
-            if (found := recall(call)) is None:
-                found = carry_out(look_up(call))
+        if (storing := declaration.storing) is not None:
+            found: Any = storing.recall(call)
+            if found is None:
+                found = storing.carry_out(storing.look_up(call))
             if found:
                 return found[0]  # type: ignore[no-any-return]  # it gives Any
         call.start()
@@ -59,13 +60,14 @@ class SyncTask(Task[P, R]):
                         raise
                 else:
                     _leave(token)
-                    if type(result) in ESCAPING:
+                    cls: type[Any] = type(result)  # pyright: ignore[reportUnknownVariableType]  # of any type
+                    if cls is COROUTINE or cls is GENERATOR or cls is ASYNC_GENERATOR:
                         warn_escaped(declaration, "task", result)
-                    if stored:
-                        keep_here(call, result)
+                    if storing is not None:
+                        storing.keep_here(call, result)
                     call.succeed(result)
                     return result  # type: ignore[no-any-return]  # it gives Any
-                call.clock.sleep(delay)
+                call._pauses.sleep(delay)
         except BaseException as error:
             _end_interrupted(call, error)
             raise
@@ -73,6 +75,7 @@ class SyncTask(Task[P, R]):
     if TYPE_CHECKING:
 
         def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+        def submit(self, *args: P.args, **kwargs: P.kwargs) -> Run[R]: ...
 
         # Class methods, functions looked up on the class, methods, static methods. `self` is a Callable because mypy
         # cannot tell S from a `SyncTask[Concatenate[S, Q], T]`.
@@ -106,6 +109,7 @@ class AsyncTask(Task[P, R]):
     if TYPE_CHECKING:
 
         def refresh(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]: ...
+        def submit(self, *args: P.args, **kwargs: P.kwargs) -> Run[R]: ...
 
         @overload
         def __get__(  # type: ignore[misc]  # is a task
@@ -139,6 +143,7 @@ class SyncTaskStream(Task[P, R]):
     if TYPE_CHECKING:
 
         def refresh(self, *args: P.args, **kwargs: P.kwargs) -> Generator[R, Any, Any]: ...
+        def submit(self, *args: P.args, **kwargs: P.kwargs) -> Run[list[R]]: ...
 
         @overload
         def __get__(  # type: ignore[misc]  # is a task
@@ -172,6 +177,7 @@ class AsyncTaskStream(Task[P, R]):
     if TYPE_CHECKING:
 
         def refresh(self, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[R, Any]: ...
+        def submit(self, *args: P.args, **kwargs: P.kwargs) -> Run[list[R]]: ...
 
         @overload
         def __get__(  # type: ignore[misc]  # is a task
@@ -193,10 +199,10 @@ async def _run_async_task(  # noqa: C901 - as above
 ) -> Any:
     declaration = call._task.declaration
     timeout = declaration.timeout
-    if stored := declaration.stored:
-        found: Any = recall(call)
+    if (storing := declaration.storing) is not None:
+        found: Any = storing.recall(call)
         if found is None:
-            found = await carry_out_async(look_up(call))
+            found = await storing.carry_out_async(storing.look_up(call))
         if found is not None:
             return found[0]
     call.start()
@@ -218,11 +224,11 @@ async def _run_async_task(  # noqa: C901 - as above
                     _leave(token)
                 except ValueError:
                     pass
-                if stored:
-                    await carry_out_async(keep(call, result))
+                if storing is not None:
+                    await storing.carry_out_async(storing.keep(call, result))
                 call.succeed(result)
                 return result
-            await call.clock.async_sleep(delay)
+            await call._pauses.async_sleep(delay)
     except BaseException as error:
         _end_interrupted(call, error)
         raise
@@ -236,12 +242,13 @@ def _run_stream(  # noqa: C901 - one loop, read from top to bottom
     value: Any = None
     watched, closing = True, False
     stored: StoredCall | None = None
-    if call._task.declaration.stored and (found := carry_out(look_up(call))) is not None:
-        return (yield from replayed(call, found[0]))
+    storing = call._task.declaration.storing
+    if storing and (found := storing.carry_out(storing.look_up(call))) is not None:
+        return (yield from storing.replayed(call, found[0]))  # pyright: ignore[reportUnknownVariableType]  # of Any
     call.start()
     try:
         if call._stored is not None:
-            stored = stream_keeper(call)
+            stored = storing.stream_keeper(call)
         while True:
             token = _enter(scope)
             try:
@@ -253,7 +260,7 @@ def _run_stream(  # noqa: C901 - one loop, read from top to bottom
             except StopIteration as stop:
                 _leave(token)
                 if stored is not None and not closing:
-                    carry_out(exhausted(call, stored, stop.value))
+                    storing.carry_out(storing.exhausted(call, stored, stop.value))
                 call.exhaust(closing)
                 return stop.value
             except BaseException as error:
@@ -266,7 +273,7 @@ def _run_stream(  # noqa: C901 - one loop, read from top to bottom
                 _leave(token)
                 closing = False
                 if stored is not None:
-                    carry_out(passing(call, stored, item))
+                    storing.carry_out(storing.passing(call, stored, item))
                 if watched:
                     watched = call.deliver(item)
                 try:
@@ -277,9 +284,9 @@ def _run_stream(  # noqa: C901 - one loop, read from top to bottom
                     advance, value = source.throw, error  # pyright: ignore[reportPossiblyUnboundVariable]  # set by the first step
                     closing = isinstance(error, GeneratorExit)
                 if stored is not None and value is not None:
-                    steered(stored)
+                    storing.steered(stored)
                 continue
-            call.clock.sleep(delay)
+            call._pauses.sleep(delay)
             advance, value, scope = None, None, call
     except BaseException as error:
         call.interrupt(error)
@@ -294,8 +301,9 @@ async def _run_async_stream(  # noqa: C901 - one loop, read from top to bottom
     value: Any = None
     watched, closing = True, False
     stored: StoredCall | None = None
-    if call._task.declaration.stored and (found := await carry_out_async(look_up(call))) is not None:
-        replay = replayed_async(call, found[0])
+    storing = call._task.declaration.storing
+    if storing and (found := await storing.carry_out_async(storing.look_up(call))) is not None:
+        replay = storing.replayed_async(call, found[0])
         advance = replay.asend
         try:
             while True:
@@ -314,7 +322,7 @@ async def _run_async_stream(  # noqa: C901 - one loop, read from top to bottom
     _ending = EndingOf(call)  # lives as long as this frame does
     try:
         if call._stored is not None:
-            stored = stream_keeper(call)
+            stored = storing.stream_keeper(call)
         while True:
             token = _enter(scope)
             try:
@@ -327,7 +335,7 @@ async def _run_async_stream(  # noqa: C901 - one loop, read from top to bottom
             except StopAsyncIteration:
                 _leave_anywhere(token)
                 if stored is not None and not closing:
-                    await carry_out_async(exhausted(call, stored, None))
+                    await storing.carry_out_async(storing.exhausted(call, stored, None))
                 call.exhaust(closing)
                 return
             except BaseException as error:
@@ -343,7 +351,7 @@ async def _run_async_stream(  # noqa: C901 - one loop, read from top to bottom
                     pass
                 closing = False
                 if stored is not None:
-                    await carry_out_async(passing(call, stored, item))
+                    await storing.carry_out_async(storing.passing(call, stored, item))
                 if watched:
                     watched = call.deliver(item)
                 try:
@@ -353,9 +361,9 @@ async def _run_async_stream(  # noqa: C901 - one loop, read from top to bottom
                     advance, value = source.athrow, error  # pyright: ignore[reportPossiblyUnboundVariable]  # set by the first step
                     closing = isinstance(error, GeneratorExit)
                 if stored is not None and value is not None:
-                    steered(stored)
+                    storing.steered(stored)
                 continue
-            await call.clock.async_sleep(delay)
+            await call._pauses.async_sleep(delay)
             advance, value, scope = None, None, call
     except BaseException as error:
         call.interrupt(error)

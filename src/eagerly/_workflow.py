@@ -19,12 +19,12 @@ from typing import (
 
 from eagerly._callables import AdvisingName, Kind, callable_name, kind_of, renamed, signature_of
 from eagerly._declaration import check_callable, description_of
-from eagerly._escape import ESCAPING, warn_escaped
+from eagerly._escape import ASYNC_GENERATOR, COROUTINE, GENERATOR, warn_escaped
 from eagerly._names import plain_name
 from eagerly._options import refuse_unknown
 from eagerly._pickling import reduce_decorated
 from eagerly._resemblance import LooksLikeFunction
-from eagerly._session import session
+from eagerly._session import Session, session
 from eagerly.errors import OptionTypeError
 
 if TYPE_CHECKING:
@@ -97,9 +97,10 @@ class SyncWorkflow(Workflow[P, R]):
     """A workflow made of a plain function."""
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        with session(name=self.name):
+        with session_of(self):
             result = self.func(*args, **kwargs)
-            if type(result) in ESCAPING:
+            cls: type[Any] = type(result)  # pyright: ignore[reportUnknownVariableType]  # of any type
+            if cls is COROUTINE or cls is GENERATOR or cls is ASYNC_GENERATOR:
                 warn_escaped(self, "workflow", result)
             return result  # type: ignore[no-any-return]  # it gives Any
 
@@ -135,8 +136,15 @@ class AsyncWorkflow(Workflow[P, R]):
 
 
 async def _run_async_workflow(workflow: AsyncWorkflow[..., Any], args: Any, kwargs: Any) -> Any:
-    async with session(name=workflow.name):
+    async with session_of(workflow):
         return await workflow.func(*args, **kwargs)
+
+
+def session_of(workflow: Workflow[..., Any]) -> Session:
+    """The session of one call of a workflow."""
+    made = session(name=workflow.name)
+    made.workflow = workflow.name
+    return made
 
 
 class WorkflowOptions(TypedDict, total=False):

@@ -1,4 +1,5 @@
-"""Tests for what people write themselves: a cache store passes `CacheStoreContract`, and eagerly can use it.
+"""Tests for what people write themselves: a cache store passes `CacheStoreContract`, a run store `RunStoreContract`, a
+backend `BackendContract`, and eagerly can use it.
 
 Each ``test_*`` method is one sentence of the protocol. It runs under pytest and under unittest, and imports neither.
 """
@@ -13,11 +14,13 @@ from array import array
 from collections.abc import Callable
 from typing import Any, cast
 
+from eagerly._backend_contract import BackendContract
 from eagerly._checks import check, equal, in_threads
 from eagerly.cache._lock_contract import LockContract, got, key_of
 from eagerly.cache._protocol import Buffer, CacheStats, CacheStore, ListsEntries
+from eagerly.runs._contract import RunStoreContract
 
-__all__ = ["CacheStoreContract"]
+__all__ = ["BackendContract", "CacheStoreContract", "RunStoreContract"]
 
 
 class CacheStoreContract(LockContract):

@@ -12,8 +12,12 @@ if TYPE_CHECKING:
     from eagerly._metadata import TaskMetadata
 
 __all__ = [
+    "AmbiguousName",
+    "BackendError",
     "CacheError",
     "CacheRecursionError",
+    "CommandError",
+    "CommandFailed",
     "CorruptEntryError",
     "DatasetError",
     "DatasetFormatError",
@@ -21,17 +25,31 @@ __all__ = [
     "DatasetNotFoundError",
     "EagerlyError",
     "EagerlyWarning",
+    "InvalidCursor",
+    "InvalidTransition",
     "MissingExtraError",
     "OptionTypeError",
     "OptionValueError",
+    "OutputCorrupt",
+    "OutputMissing",
+    "OutputNotSerializable",
     "PluginError",
+    "RemoteError",
+    "RunCancelled",
+    "RunFailed",
+    "RunLost",
+    "RunNotFound",
+    "RunTimeout",
+    "RunsError",
     "SessionError",
     "SettingsError",
     "StopRequested",
     "TaskError",
+    "TaskNotFound",
     "TaskTimeoutError",
     "UnkeyableArgument",
     "UntrustedEntryError",
+    "WorkerCrashed",
     "WorkflowNotFoundError",
 ]
 
@@ -167,6 +185,188 @@ class DatasetNotFoundError(DatasetError, FileNotFoundError):
 
 class DatasetFormatError(DatasetError, TypeError):
     """A format does not exist or does not fit the value; the message lists what fits."""
+
+
+class BackendError(EagerlyError, RuntimeError):
+    """A backend does not exist, cannot be used here, or cannot do what was asked of it; the message lists what can."""
+
+
+class WorkerCrashed(BackendError):  # noqa: N818 - it says what has happened
+    """The worker that ran an item died: it exited, was killed, or ran out of memory.
+
+    Attributes:
+        index: Position of the item in the map, from 0.
+        pid: The process, or None where the engine does not tell.
+        exitcode: What it passed to `os._exit`, or None.
+        signal: Number of the signal that ended it, or None.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        index: int = -1,
+        pid: int | None = None,
+        exitcode: int | None = None,
+        signal: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.index = index
+        self.pid = pid
+        self.exitcode = exitcode
+        self.signal = signal
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), str(self), vars(self))
+
+
+class RemoteError(BackendError):
+    """Stands for an exception that was raised in a worker and cannot travel: pickle refuses it, or changes it.
+
+    Attributes:
+        type_name: Module and qualified name of its class.
+        message: What it said.
+        traceback: Its traceback in the worker, as text.
+    """
+
+    def __init__(self, message: str, *, type_name: str = "", traceback: str = "") -> None:
+        super().__init__(f"{type_name}: {message}" if type_name else message)
+        self.type_name = type_name
+        self.message = message
+        self.traceback = traceback
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), str(self), vars(self))
+
+
+class RunsError(EagerlyError, RuntimeError):
+    """Something about runs did not work: the base of the errors below, and what a run store in trouble raises.
+
+    Attributes:
+        run_id: The run that it is about; empty where it is about none.
+    """
+
+    def __init__(self, message: str, *, run_id: str = "") -> None:
+        super().__init__(message)
+        self.run_id = run_id
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), str(self), vars(self))
+
+
+class RunNotFound(RunsError, LookupError):  # noqa: N818 - as the others below, it says what happened
+    """There is no run with this id in the store."""
+
+
+class AmbiguousName(RunsError, LookupError):  # noqa: N818
+    """Several things have the name, or an id that begins like this; the message lists some."""
+
+
+class TaskNotFound(RunsError, LookupError):  # noqa: N818
+    """Nothing that this process knows has this name or id."""
+
+
+class InvalidTransition(RunsError):  # noqa: N818
+    """A run cannot become what it was told to become, or cannot be changed any more.
+
+    Attributes:
+        current: The status that it has.
+        wanted: The status that it was to have; empty if something else was to be changed.
+    """
+
+    def __init__(self, message: str, *, run_id: str = "", current: str = "", wanted: str = "") -> None:
+        super().__init__(message, run_id=run_id)
+        self.current = current
+        self.wanted = wanted
+
+
+class InvalidCursor(RunsError, ValueError):  # noqa: N818
+    """A cursor is none, or belongs to a listing with other filters or another order."""
+
+
+class RunFailed(RunsError):  # noqa: N818
+    """Raised for its result by a run that has failed. Where the exception itself is known, it is the ``__cause__``.
+
+    Attributes:
+        error_type: The name of the class of the exception, as in ``ValueError``.
+        traceback: Its traceback as text, or empty.
+    """
+
+    def __init__(self, message: str, *, run_id: str = "", error_type: str = "", traceback: str = "") -> None:
+        super().__init__(message, run_id=run_id)
+        self.error_type = error_type
+        self.traceback = traceback
+
+
+class RunLost(RunFailed):
+    """The process that ran it has ended without saying how the run did."""
+
+
+class RunCancelled(RunsError):  # noqa: N818
+    """Raised for its result by a run that was cancelled.
+
+    Attributes:
+        reason: As it was given, or None.
+    """
+
+    def __init__(self, message: str, *, run_id: str = "", reason: str | None = None) -> None:
+        super().__init__(message, run_id=run_id)
+        self.reason = reason
+
+
+class RunTimeout(RunsError, TimeoutError):  # noqa: N818
+    """A run has not ended in the time that the caller wanted to wait. The run goes on.
+
+    Attributes:
+        status: What it was last.
+    """
+
+    def __init__(self, message: str, *, run_id: str = "", status: str = "") -> None:
+        super().__init__(message, run_id=run_id)
+        self.status = status
+
+
+class CommandError(EagerlyError, OSError):
+    """The program of a command cannot be started: it is not there, is a folder, or may not be executed."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), str(self), vars(self))
+
+
+class CommandFailed(CommandError):  # noqa: N818 - as the others above, it says what happened
+    """The program of a command has ended with an exit code other than 0, or by a signal.
+
+    Attributes:
+        code: The exit code, or None.
+        signal: The name of the signal, as in ``SIGKILL``, or None.
+        stderr: The end of what it wrote to its standard error.
+    """
+
+    def __init__(self, message: str, *, code: int | None = None, signal: str | None = None, stderr: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.signal = signal
+        self.stderr = stderr
+
+
+class OutputMissing(RunsError, LookupError):  # noqa: N818
+    """A run has no output, or the file that it is in has gone."""
+
+
+class OutputCorrupt(RunsError):  # noqa: N818
+    """A stored output is not what was written: cut short or altered."""
+
+
+class OutputNotSerializable(RunsError, TypeError):  # noqa: N818
+    """An output has something in it that JSON does not have; the message says where, and what to do.
+
+    Attributes:
+        path: Where it was found, for example ``output["rows"][3]``.
+    """
+
+    def __init__(self, message: str, *, run_id: str = "", path: str = "") -> None:
+        super().__init__(message, run_id=run_id)
+        self.path = path
 
 
 class StopRequested(BaseException):

@@ -18,6 +18,8 @@ from eagerly.hooks import hook_impl
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from eagerly.runs._run import Run
+    from eagerly.runs._status import RunStatus
     from eagerly.typing import Reporter
 
 __all__ = ["HookEvent", "InstantClock", "RecordingHooks", "instant_clock"]
@@ -243,6 +245,10 @@ class RecordingHooks:
     @hook_impl
     def on_event(self, name: str, data: dict[str, Any], metadata: TaskMetadata | None) -> None:
         self._record("on_event", name=name, data=data, metadata=metadata)
+
+    @hook_impl
+    def on_run_status(self, run: Run[Any], previous: RunStatus | None) -> None:
+        self._record("on_run_status", run=run, previous=previous)
 
     @hook_impl
     def after_session_end(self, session_id: UUID, duration: float) -> None:

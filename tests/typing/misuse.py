@@ -15,10 +15,13 @@ from eagerly import (
     SessionContext,
     Settings,
     SyncTask,
+    aiter_tasks,
     current_session,
     current_task,
+    gather_tasks,
     hook_impl,
     load_dataset,
+    map_tasks,
     register_plugins,
     save_dataset,
     session,
@@ -251,3 +254,14 @@ with ContextExecutor(ThreadPoolExecutor()) as pool:
     pool.submit(add, 1).result().upper()  # E: mypy=[attr-defined] pyright=reportAttributeAccessIssue
     pool.submit(3)  # E: mypy=[arg-type] pyright=reportCallIssue
 ContextExecutor("threads")  # E: mypy=[arg-type] pyright=reportArgumentType
+
+
+# Maps
+
+map_tasks(add)(1)  # E: mypy=[operator] pyright=reportCallIssue
+map_tasks(add, 5)  # E: mypy=[call-overload] pyright=reportArgumentType
+map_tasks(add, [1], errors="retrun")  # E: mypy=[call-overload] pyright=reportArgumentType
+map_tasks(add, [1], limit=3)  # E: mypy=[call-overload] pyright=reportCallIssue
+gather_tasks(add, [1])  # E: mypy=[arg-type] pyright=reportArgumentType
+gather_tasks(ticks, [1], ordered=True)  # E: mypy=[call-overload] pyright=reportCallIssue
+aiter_tasks(add, [1])  # E: mypy=[arg-type] pyright=reportArgumentType

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
 
-__all__ = ["NAMES", "Library", "load"]
+__all__ = ["NAMES", "ROOM", "Library", "load"]
 
 _PLACES = {
     "eagerly": "ours:Eagerly",
@@ -24,6 +24,9 @@ _PLACES = {
     "prefect": "prefect:Prefect",
 }
 NAMES = tuple(_PLACES)
+
+ROOM = 2**36
+"""Bytes that stores may take, where they have a limit: nothing is to make room for anything else."""
 """The libraries, in the order of their columns."""
 
 

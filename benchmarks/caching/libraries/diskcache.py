@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.caching.libraries import Library
+from benchmarks.caching.libraries import ROOM, Library
 
 __all__ = ["Diskcache", "DiskcacheBarrier"]
 
@@ -25,7 +25,7 @@ class Diskcache(Library):
 
         super().__init__(folder)
         self._library = diskcache
-        self._cache = diskcache.Cache(str(folder))
+        self._cache = diskcache.Cache(str(folder), size_limit=ROOM)
         self._keyed = self._cache.memoize()(_identity)
 
     def cached(self, function: Callable[..., Any]) -> Callable[..., Any]:

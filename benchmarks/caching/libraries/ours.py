@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.caching.libraries import Library
+from benchmarks.caching.libraries import ROOM, Library
 from eagerly import session, task
 from eagerly.cache import DiskStore
 
@@ -25,7 +25,7 @@ class Eagerly(Library):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self.store = DiskStore(folder)
+        self.store = DiskStore(folder, size_limit=ROOM)
 
     def around(self) -> AbstractContextManager[Any]:
         return session(cache_store=self.store)
@@ -47,7 +47,7 @@ class EagerlyWithoutMemory(Eagerly):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self.store = DiskStore(folder, memory_limit=0)
+        self.store = DiskStore(folder, size_limit=ROOM, memory_limit=0)
 
 
 _keyed = task(cache=True)(_identity)

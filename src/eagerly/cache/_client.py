@@ -74,6 +74,8 @@ class CacheClient:
         )
         # Only a store that tells when another process has changed something can have values kept in front of it.
         self._generation: Callable[[], bytes] = getattr(store, "generation", bytes)
+        # As read last, by whatever thread: what is taken from the store or put there after that may be held under it.
+        self._seen = b""
         self._tier: MemoryTier | None = getattr(store, "memory", None) if hasattr(store, "generation") else None
         if self._tier is not None:
             self._tier.decode = self._decode
@@ -85,9 +87,10 @@ class CacheClient:
     def recall(self, key: bytes, now: float) -> Any:
         """The value from memory, or MISSING. Never waits."""
         tier = self._tier
-        if tier is None or not (generation := self._generation()):  # without one, nobody knows what is out of date
+        if tier is None:
             return MISSING
-        return tier.get(key + generation, now)
+        self._seen = generation = self._generation()
+        return tier.get(key + generation, now) if generation else MISSING  # without, nobody knows what is out of date
 
     def fetch(self, key: bytes, now: float, get: Callable[[bytes], Buffer | None] | None = None) -> Any:
         """The value from the store, or MISSING.
@@ -95,8 +98,7 @@ class CacheClient:
         Raises:
             CacheError: There is something, but it cannot be read or believed.
         """
-        tier = self._tier
-        generation = b"" if tier is None else self._generation()
+        generation = self._seen
         data = self.store.get(key) if get is None else get(key)
         if data is None:
             return MISSING
@@ -106,6 +108,7 @@ class CacheClient:
             return MISSING
         if found.codec == STREAM:
             raise CorruptEntryError("the entry holds the items of a stream, and this is a value")
+        tier = self._tier
         if generation and tier is not None and len(data) <= tier.max_bytes // 8:
             tier.put(key + generation, found.value, lambda: bytes(data), found.expires)
         return found.value
@@ -165,7 +168,7 @@ class CacheClient:
         Raises:
             Exception: Whatever the store raises.
         """
-        generation = self._generation()
+        generation = self._seen
         self.store.put(key, parts, expires=expires, tag=tag)
         if self._tier is None or value is MISSING or size_of(parts) > self._tier.max_bytes // 8:
             return

@@ -5,7 +5,7 @@
 ``ab/cdef....value``  the file of one large entry; ``.tmp`` while it is being written
 ``locks``             one byte per key, never written, only locked
 ``generation``        eight random bytes, others after each replacement or removal
-``.gitignore``        so that no cache gets into a repository
+``.gitignore``        so that no cache gets into a repository; only where nothing of others was before
 ``cache.db.corrupt-1`` an index that could not be read, until the store is cleared
 ====================  ===========================================================================================
 """
@@ -39,6 +39,7 @@ _LOCKS = sys.platform != "win32"
 __all__ = ["Directory"]
 
 _UNFINISHED = re.compile(r"(generation|\.gitignore)\.[0-9a-f]+\.new")
+_OURS = frozenset({"generation", "locks"})  # what may be in a new directory before there is an index
 _SET_ASIDE = re.compile(re.escape(NAME) + r"\.corrupt-[0-9]+(-wal|-journal)?")
 
 
@@ -96,7 +97,8 @@ class Directory:
         try:
             fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         except (FileNotFoundError, NotADirectoryError):
-            self._look_at_generation()
+            # Another thread or process may be making it by now: whether one can write there is another moment's answer.
+            self.generation.forget()
             return False, before is not None
         self._fd = fd
         status = os.fstat(fd)
@@ -128,9 +130,10 @@ class Directory:
         self._create_directory()
         with self._maintained():
             names = os.listdir(self._path)
-            for name in filter(_UNFINISHED.fullmatch, names):  # of processes that were killed here
+            for name in [*filter(_UNFINISHED.fullmatch, names)]:  # of processes that were killed here
                 os.unlink(os.path.join(self._path, name))
-            if NAME not in names and ".gitignore" not in names:
+                names.remove(name)
+            if _OURS.issuperset(names):  # a directory in which something else is was made by somebody else
                 self._write_new(os.path.join(self._path, ".gitignore"), b"*\n")
             path = os.path.join(self._path, "generation")
             # A file that is too short is replaced, not filled: others may have it open.

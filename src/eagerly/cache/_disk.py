@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from eagerly._numbers import count, seconds
-from eagerly._paths import absolute
 from eagerly._warnings import warn
 from eagerly.cache._directory import Directory
+from eagerly.cache._disk_options import checked_directory
 from eagerly.cache._envelope import check_signing_key
 from eagerly.cache._files import ValueFiles, name_of
 from eagerly.cache._index import GET, TROUBLE, Index, is_corrupt
@@ -60,7 +60,7 @@ class DiskStore:
         memory: The memory tier that tasks use, or None. `get` and `put` know nothing of it.
 
     Raises:
-        OptionTypeError, OptionValueError: `size_limit`, `signing_key`, `timeout` or `memory_limit` cannot be one.
+        OptionTypeError, OptionValueError: An argument cannot work.
 
     Example:
         >>> store = DiskStore("~/.cache/reports", size_limit=10 * 2**30)
@@ -81,7 +81,7 @@ class DiskStore:
         timeout: float = 5.0,
         memory_limit: int = 2**26,
     ) -> None:
-        self.path: str = absolute(os.fspath(path))
+        self.path = checked_directory(path, safe=safe, verify=verify, namespace=namespace)
         self.size_limit = count("DiskStore(size_limit=...)", size_limit, alternative="a number of bytes")
         check_signing_key("DiskStore(signing_key=...)", signing_key)
         self.signing_key = signing_key
@@ -153,6 +153,8 @@ class DiskStore:
             )
         if size <= _SMALL:
             value = (size, None, b"".join(parts))
+            if self._add(key, value[2], size, expires, tag):
+                return
             replaced = self._write(lambda index: _save(index, key, value, expires, tag))
         else:
             replaced = self._write(lambda index: self._put_file(index, key, parts, size, expires, tag))
@@ -289,6 +291,25 @@ class DiskStore:
             self._errors += 1
             self._recover(error, "read")
             return []
+
+    def _add(self, key: bytes, blob: bytes, size: int, expires: float | None, tag: str) -> bool:
+        """Store a small entry in the short way, if nothing has to be made, replaced or removed for it."""
+        directory = self._directory
+        if not (self._swept and directory.generation.is_open and directory.is_current()):
+            return False
+        try:
+            connection = self._pool.take()
+            try:
+                added = self._index.add(connection, key, blob, size, expires, tag)
+            except BaseException:  # the error would keep it open
+                connection.close()
+                raise
+            self._pool.give_back(connection)
+        except TROUBLE as error:
+            self._errors += 1
+            self._recover(error, "written to")
+            return False
+        return added
 
     def _write(self, action: Callable[[Index], _T]) -> _T:
         """Run `action` on the index, which is made if need be, and once more if that turns out to be corrupt."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from eagerly.cache._key import PYTHON, argument_digest, read_description
 from eagerly.cache._protocol import ListsEntries
-from eagerly.errors import CacheError
+from eagerly.errors import CacheError, CorruptEntryError, UntrustedEntryError
 
 if TYPE_CHECKING:
     from eagerly.cache._client import CacheClient
@@ -101,8 +101,10 @@ def _verdict(  # noqa: C901 - one question after the other
             if mode == "refresh":
                 return False, "a result is stored, but the session has cache_mode='refresh'", []
             return True, f"a result is stored in {client.store!r}", []
-    except CacheError as error:
+    except (CorruptEntryError, UntrustedEntryError) as error:
         return False, f"a result is stored, but cannot be used: {error}", []
+    except CacheError as error:
+        return False, f"the store cannot be asked whether a result is stored: {error}", []
     entries = _entries(client, keys.tag)
     for entry in entries:
         if entry.key == key.digest and entry.expires is not None and entry.expires <= now:

@@ -13,6 +13,8 @@ import os
 import re
 import secrets
 import sys
+import threading
+import time
 from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -25,6 +27,9 @@ if TYPE_CHECKING or sys.platform != "win32":
 _LOCKS = sys.platform != "win32"
 
 __all__ = ["ValueFiles", "key_of", "name_of"]
+
+_SLICE = 2**20  # bytes to write at a time
+_PAUSE = 0.0001  # seconds
 
 _SHARD = re.compile(r"[0-9a-f]{2}")
 _VALUE = re.compile(r"([0-9a-f]*)\.value")
@@ -96,9 +101,7 @@ class ValueFiles:
             written = _Written(within, name, os.path.basename(name_of(key)))
             try:
                 for part in parts:
-                    rest = memoryview(part).cast("B")
-                    while rest:
-                        rest = rest[os.write(fd, rest) :]
+                    _write(fd, memoryview(part).cast("B"))
                 yield written
             finally:
                 # The lock on the temporary file ends with its descriptor.
@@ -167,6 +170,19 @@ class _Written:
         """Put it in the place of what was there before. Call this in the transaction that claims the file."""
         os.replace(self._temporary, self._name, src_dir_fd=self._within, dst_dir_fd=self._within)
         self.published = True
+
+
+def _write(fd: int, rest: memoryview) -> None:
+    """Write all of it, off the main thread with pauses, so that an event loop keeps its turns.
+
+    In one piece, it has to wait until the kernel has copied everything, where processors are scarce. In slices without
+    pauses it waits too: this thread takes the lock of the interpreter back before the other one has woken up.
+    """
+    gently = threading.get_ident() != threading.main_thread().ident
+    while rest:
+        rest = rest[os.write(fd, rest[:_SLICE]) :]
+        if gently and rest:
+            time.sleep(_PAUSE)
 
 
 def _open_temporary(within: int, name: str, mode: int) -> tuple[str, int]:

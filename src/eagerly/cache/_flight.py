@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from eagerly.cache._protocol import KeyLock, LocksKeys
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["Flight", "Outcome", "leads_to", "under_way"]
 
 
-class Outcome(NamedTuple):
+class Outcome:
     """How a computation ended.
 
     Attributes:
@@ -25,8 +24,11 @@ class Outcome(NamedTuple):
         value: See `kind`.
     """
 
-    kind: Literal["stored", "packed", "alone", "failed", "gone"]
-    value: Any = None
+    __slots__ = ("kind", "value")
+
+    def __init__(self, kind: Literal["stored", "packed", "alone", "failed", "gone"], value: Any = None) -> None:
+        self.kind = kind
+        self.value = value
 
 
 class Flight:
@@ -88,8 +90,10 @@ class Flight:
         """Let other processes have the key. A lock that cannot be released any more is left to expire."""
         lock, self.lock = self.lock, None
         if lock is not None:
-            with contextlib.suppress(Exception):
+            try:  # noqa: SIM105 - each miss comes here, and contextlib.suppress() takes as long as the release
                 lock.release()
+            except Exception:
+                pass
 
     def _call_back(self) -> None:
         while self._callbacks:

@@ -23,7 +23,7 @@ class _Descriptor:
 
     __slots__ = ("fd", "identity")
 
-    def __init__(self, fd: int, identity: tuple[int, int]) -> None:
+    def __init__(self, fd: int, identity: tuple[int, int, bool]) -> None:
         self.fd = fd
         self.identity = identity
 
@@ -39,6 +39,11 @@ class Generation:
     def __init__(self) -> None:
         self._open: _Descriptor | None = None
         self._next_look = 0.0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there was one that could be read when it was looked at last: much cheaper than `is_there`."""
+        return self._open is not None
 
     @property
     def is_there(self) -> bool:
@@ -66,14 +71,18 @@ class Generation:
             os.pwrite(opened.fd, secrets.token_bytes(SIZE), 0)
 
     def look(self, path: str, *, writable: bool, signed: bool) -> None:
-        """Open the file at `path`, unless it is the one that is open."""
+        """Open the file at `path`, unless it is the one that is open, and for as much as is wanted."""
         try:
             status = os.lstat(path)
-            if self._open is not None and self._open.identity == (status.st_dev, status.st_ino):
+            if self._open is not None and self._open.identity == (status.st_dev, status.st_ino, writable):
                 return
             self._open = None
             fd, status = open_file(path, os.O_RDWR if writable else os.O_RDONLY, signed=signed)
         except (FileNotFoundError, NotADirectoryError):
             self._open = None
             return
-        self._open = _Descriptor(fd, (status.st_dev, status.st_ino))
+        self._open = _Descriptor(fd, (status.st_dev, status.st_ino, writable))
+
+    def forget(self) -> None:
+        """There is none, until `look` finds one."""
+        self._open = None

@@ -10,6 +10,7 @@ come from keys. What remains is what diskcache does well: rows, transactions, ex
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sqlite3
 import threading
@@ -60,6 +61,7 @@ _INSERT = (
     "INSERT INTO Cache(key, raw, store_time, expire_time, access_time, tag, size, filename, value)"
     " VALUES (?, 1, ?, ?, ?, ?, ?, ?, ?)"
 )
+_ADD = f"{_INSERT} ON CONFLICT(key, raw) DO NOTHING"
 _UPDATE = (
     "UPDATE Cache SET store_time = ?, expire_time = ?, access_time = ?, access_count = 0, tag = ?, size = ?, mode = 0,"
     " filename = ?, value = ? WHERE rowid = ?"
@@ -209,6 +211,19 @@ class Index(_Cache):
                 connection.rollback()
             raise
 
+    def add(self, connection: Connection, key: bytes, blob: bytes, size: int, expires: float | None, tag: str) -> bool:
+        """`save` of a new row for which nothing has to make room, in one statement; False: it takes a `save`.
+
+        Most puts are that. Statements to begin, to look for the row and to commit would take a fifth longer.
+        """
+        now, written = time.time(), self._written + size + ROW
+        if now >= self._next_expiry or self._until_check <= 1 or written >= self._room // 8:
+            return False
+        if connection.execute(_ADD, (key, now, expires, now, tag, size, None, blob)).rowcount <= 0:
+            return False
+        self._until_check, self._written = self._until_check - 1, written
+        return True
+
     def save(self, key: bytes, value: tuple[int, str | None, bytes | None], expires: float | None, tag: str) -> None:
         """What `set` does, with the moment of expiry as it was given, and in a fifth less time."""
         work, now = self._work, time.time()
@@ -303,7 +318,7 @@ class Index(_Cache):
 
     def volume(self) -> int:
         """Bytes of all entries, with what their rows take."""
-        row = self._con.execute("SELECT value FROM Settings WHERE key = 'size'").fetchone()
+        row = self.execute("SELECT value FROM Settings WHERE key = 'size'").fetchone()
         if row is None or not isinstance(row[0], int):
             raise WrongSchema("the index does not say how large it is")
         return row[0]
@@ -339,7 +354,7 @@ def connect(directory: str, timeout: float, *, writable: bool) -> Connection:
         check_same_thread=False,
         factory=Connection,
     )
-    connection.text_factory = _text
+    connection.text_factory = functools.partial(str, encoding="utf-8", errors="replace")
     try:
         # No memory map: a truncated database must give an error, not a signal. No functions from a planted schema.
         for pragma in _PRAGMAS:
@@ -351,10 +366,6 @@ def connect(directory: str, timeout: float, *, writable: bool) -> Connection:
         connection.close()
         raise
     return connection
-
-
-def _text(content: bytes) -> str:
-    return content.decode(errors="replace")
 
 
 def create(path: str, mode: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -14,6 +14,7 @@ from eagerly.cache._code import CodeVersion, look_at
 from eagerly.cache._code_owner import can_be_typed_anew, file_of
 from eagerly.cache._code_watch import NEVER_LOOKED, Watch
 from eagerly.cache._encode import encode_arguments
+from eagerly.cache._encode_walk import HANDLERS, Walk
 from eagerly.cache._held import NOTHING, Held, encode_held, held_by, refuse
 from eagerly.errors import UnkeyableArgument
 
@@ -31,6 +32,8 @@ SCHEMA: Final = "eagerly cache key 1"
 MAIN: Final = "__main__"
 NOTEBOOK_NAMES: Final = ("__vsc_ipynb_file__", "__session__")
 """Globals in which notebooks have the name of their file."""
+_SMALL: Final = frozenset({int, float, bool, type(None), complex})
+_SHORT: Final = 10_000  # characters of a text that is encoded in no time
 PYTHON: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 _Ready: TypeAlias = "tuple[Watch | None, bytes, Held | None]"
@@ -42,15 +45,22 @@ class CallKey:
 
     Attributes:
         digest: 20 bytes, under which stores know it.
-        arguments: Each argument by name, encoded; none where ``cache_hash`` made the key.
     """
 
-    __slots__ = ("_text", "arguments", "digest")
+    __slots__ = ("_encoded", "_names", "_text", "digest")
 
-    def __init__(self, digest: bytes, arguments: list[tuple[str, bytes]], text: str | None = None) -> None:
+    def __init__(
+        self, digest: bytes, names: Collection[str] = (), encoded: Sequence[bytes] = (), text: str | None = None
+    ) -> None:
         self.digest = digest
-        self.arguments = arguments
+        self._names = names
+        self._encoded = encoded
         self._text = text
+
+    @property
+    def arguments(self) -> list[tuple[str, bytes]]:
+        """Each argument by name, encoded; none where ``cache_hash`` made the key."""
+        return list(zip(self._names, self._encoded, strict=True))
 
     @property
     def text(self) -> str:
@@ -129,33 +139,50 @@ class KeyMaker:
         Raises:
             UnkeyableArgument: It brings along what cannot be part of a key.
         """
-        held = held_by(self.func, by_name=self.version is not None, before=self._held)
+        before, code, code_watch = self._held, self.code, self._code_watch
+        held = held_by(self.func, by_name=self.version is not None, before=before)
         if self._looks and (
             self._looks_again
-            or held.cells != self._held.cells
-            or held.whole.keys() != self._held.whole.keys()
-            or self._code_watch.changed()
+            or held.cells != before.cells
+            or held.whole.keys() != before.whole.keys()
+            or code_watch.changed()
         ):
             looked = look_at(self.func, held)
             refuse(held, looked.refused)
-            self.code, self._code_watch = looked.version, looked.watch
+            code, code_watch = looked.version, looked.watch
         elif not self._looks:
-            self._code_watch = NOTHING.watch
-        self._held = held
-        code = "" if self.code is None else f"code {self.code.digest}"
-        version = code if self.version is None else f"set {self.version} {code}".rstrip()
+            code_watch = NOTHING.watch
+        if before is NOTHING and self._held is not NOTHING:
+            return self._look()  # of two first looks at once, what the one has seen that was done first counts for both
+        self.code, self._code_watch, self._held = code, code_watch, held
+        of_code = "" if code is None else f"code {code.digest}"
+        version = of_code if self.version is None else f"set {self.version} {of_code}".rstrip()
         prefix = sha256(_framed(SCHEMA, self.tag, version, PYTHON, *self._keyed) + held.names).digest()
         about = {
             "task": self.tag,
             "python": PYTHON,
             "version": self.version,
-            "code": None if self.code is None else dict(self.code.parts),
+            "code": None if code is None else dict(code.parts),
         }
         self._description = json.dumps(about, separators=(",", ":"))[:-1]
-        watch = self._code_watch.with_cells_of(held.watch)
+        watch = code_watch.with_cells_of(held.watch)
         watched = watch if self._looks_again or watch else None
         self._ready = watched, prefix, held if held.values or held.live else None
         return self._ready
+
+    def is_quick(self, inputs: dict[str, Any]) -> bool:
+        """Whether an event loop can afford to make this key: nothing large is to be encoded, and no code to be read."""
+        watch, _, held = self._ready
+        if watch is not None and watch.changed():
+            return False
+        live = () if held is None else [value for _, value in held.live]
+        try:
+            for value in (*inputs.values(), *live):
+                if type(value) not in _SMALL and not (type(value) is str and len(value) < _SHORT):
+                    return False
+        except Exception:  # a class that cannot be hashed; making the key will say so
+            return False
+        return True
 
     def key(self, inputs: dict[str, Any]) -> CallKey:
         """The key of the call with these arguments.
@@ -169,18 +196,27 @@ class KeyMaker:
         watch, prefix, held = self._ready
         if watch is not None and (self._looks_again or watch.changed()):
             _, prefix, held = self._look()
-        arguments = encode_arguments(inputs, self._ignore, self._defaults)
+        if self._ignore:
+            inputs = {name: value for name, value in inputs.items() if name not in self._ignore}
+        names: Collection[str] = inputs
+        encoded: list[bytes] = []
+        add, walk = encoded.append, Walk()
+        try:
+            for value in inputs.values():
+                add(HANDLERS[type(value)](value, walk))
+        except Exception:  # once more, by who can say what is wrong with which argument, or what to do about it
+            encoded = [each for _, each in encode_arguments(inputs, (), self._defaults)]
         if held is not None:
-            arguments.extend(held.values)
-            arguments.extend([(path, encode_held(value, path)) for path, value in held.live])
-        digest = sha256(prefix + b"".join([encoded for _, encoded in arguments])).digest()
-        return CallKey(digest[:20], arguments)
+            names = [*names, *(path for path, _ in held.values), *(path for path, _ in held.live)]
+            encoded.extend([each for _, each in held.values])
+            encoded.extend([encode_held(value, path) for path, value in held.live])
+        return CallKey(sha256(prefix + b"".join(encoded)).digest()[:20], names, encoded)
 
     def describe(self, key: CallKey) -> bytes:
         """What is stored with a result to tell later why it was not found again: digests, never values."""
         # By hand, as json.dumps would take longer than the digests. Names of parameters and digests need no escapes.
         text = f'"{key.text}"' if self._hash is None else json.dumps(key.text)
-        arguments = ",".join([f'"{name}":"{argument_digest(encoded)}"' for name, encoded in key.arguments])
+        arguments = ",".join([f'"{name}":"{argument_digest(each)}"' for name, each in key.arguments])
         return f'{self._description},"key":{text},"arguments":{{{arguments}}}}}'.encode()
 
     def _hashed(self, inputs: dict[str, Any]) -> CallKey:
@@ -200,7 +236,7 @@ class KeyMaker:
                 f"cache_hash of {self.tag} returned an empty string, which would be the key of every such call",
                 path="cache_hash",
             )
-        return CallKey(sha256(_framed(SCHEMA, "cache_hash", text)).digest()[:20], [], text)
+        return CallKey(sha256(_framed(SCHEMA, "cache_hash", text)).digest()[:20], text=text)
 
 
 def argument_digest(encoded: bytes) -> str:

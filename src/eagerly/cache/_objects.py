@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from eagerly._filesystems import WHOLE, move
-from eagerly._paths import masked
+from eagerly._paths import masked, path_text
 from eagerly.cache._outside import demand_package
 from eagerly.cache._protocol import Buffer
 from eagerly.errors import OptionTypeError, OptionValueError
@@ -87,12 +87,12 @@ def open_root(url: Any, root: str | None, options: Mapping[str, Any]) -> Root:
         OptionTypeError, OptionValueError: There is no such file system, or no directory in it.
     """
     demand_package("fsspec", _INSTALL, "RemoteStore")
-    if isinstance(url, str | os.PathLike):
+    if (text := path_text("RemoteStore(url)", url, "write a URL such as 's3://bucket/cache', or a path")) is not None:
         if root is not None:
             raise OptionTypeError(
                 f"RemoteStore(url, root) takes a root only with a file system; append {root!r} to the URL"
             )
-        return _root_of_url(os.fspath(url), options)
+        return _root_of_url(text, options)
     if not isinstance(url, import_module("fsspec").AbstractFileSystem):
         raise OptionTypeError(f"RemoteStore(url) takes a URL, a path or an fsspec file system, not {url!r}")
     if not root or options:
@@ -118,7 +118,8 @@ def _root_of_url(url: str, options: Mapping[str, Any]) -> Root:
     known: Mapping[str, str] | None = registry.known_implementations.get(protocol)
     if known is not None:
         package = known["class"].partition(".")[0]
-        demand_package(package, f"pip install {package}", f"{protocol}://")
+        how = "pip install 'eagerly[s3]'" if package == "s3fs" else f"pip install {package}"
+        demand_package(package, how, f"{protocol}://")
     elif protocol not in registry.registry:
         raise OptionValueError(
             f"RemoteStore({masked(url)!r}): fsspec knows no {protocol}://; write s3://, gs://, abfs://, file:// or "

@@ -11,6 +11,7 @@ import os
 import secrets
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import unquote
@@ -36,7 +37,7 @@ class _Outage(NamedTuple):
     reason: str
 
 
-class OutsideStore:
+class OutsideStore(ABC):
     """Base of the stores whose entries somebody else may have written.
 
     Attributes:
@@ -99,9 +100,9 @@ class OutsideStore:
         self._opened: tuple[int, Any] | None = None
         self._inherited: list[Any] = []
 
+    @abstractmethod
     def _connect(self) -> Any:
         """What talks to the place, anew."""
-        raise NotImplementedError
 
     def _connection(self) -> Any:
         """What talks to the place, for this process: none of them can be used after a fork."""
@@ -149,9 +150,9 @@ class OutsideStore:
         if outage is not None:
             self._outage = None
 
+    @abstractmethod
     def _is_outage(self, error: Exception) -> bool:
         """Whether `error` says that the server cannot be reached, rather than that it refuses something."""
-        raise NotImplementedError
 
     def _unwrap(self, data: bytes) -> Buffer | None:
         """The entry in what was stored, or None if it has expired. Something damaged is returned as it is."""
@@ -201,5 +202,6 @@ def _demand_trust(kind: str, place: str, signing_key: object, safe: object) -> N
         raise OptionValueError(
             f"{kind}({place!r}) would unpickle what others can write there, and unpickling runs their code. Write "
             f"{kind}({place!r}, signing_key=...) with bytes that only your processes know, so that entries of others "
-            f"are refused, or {kind}({place!r}, safe=True), which uses only formats that cannot run code"
+            f"are refused, or {kind}({place!r}, safe=True), which uses only formats that cannot run code. "
+            f"Where a store is named by its URL alone, as on the command line, set EAGERLY_CACHE_SIGNING_KEY"
         )

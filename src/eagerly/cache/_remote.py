@@ -29,7 +29,8 @@ _ABANDONED: Final = 3600.0
 class RemoteStore(OutsideStore):
     """A `CacheStore` of objects on S3, Google Cloud Storage, Azure, a shared directory or whatever else fsspec knows.
 
-    Needs ``pip install 'eagerly[fsspec]'``, and the package of the file system: ``pip install s3fs`` for ``s3://``.
+    Needs ``pip install 'eagerly[s3]'`` for ``s3://``; else ``pip install 'eagerly[fsspec]'`` and the package of the
+    file system.
 
     Whoever can write there could plant an entry, so it takes a `signing_key` or ``safe=True``. While the service is
     down, calls raise `CacheError` at once, except one a second, which looks whether it is back.

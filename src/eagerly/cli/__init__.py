@@ -20,6 +20,7 @@ from eagerly.cli._datasets import add_dataset_commands, run_dataset_command
 from eagerly.cli._loading import find_workflow, load_module, split_target
 from eagerly.cli._parser import CommandEnd, CommandParser
 from eagerly.cli._running import run_workflow
+from eagerly.cli._runs import add_run_commands, run_run_command
 from eagerly.cli._traceback import ModuleFailedError
 from eagerly.errors import EagerlyError, WorkflowNotFoundError
 
@@ -114,6 +115,7 @@ def _parser() -> CommandParser:
     run.epilog = RUN_EPILOG
     add_cache_commands(command("cache", "look into a cache, or clear it", " ACTION"))
     add_dataset_commands(command("datasets", "look at saved datasets", " ACTION"))
+    add_run_commands(command("runs", "look at runs, wait for them, end them", " ACTION"))
     command("config", "show every setting and where its value comes from")
     command("demo", "run a small pipeline on real data that comes with the package")
     return parser
@@ -137,8 +139,8 @@ def _obey(words: list[str]) -> int:
             return run_workflow(find_workflow(options.target), options.target, of_target)
         case "cache":
             return run_cache_command(options, of_target)
-        case "datasets":
-            return run_dataset_command(options)
+        case "datasets" | "runs":
+            return {"datasets": run_dataset_command, "runs": run_run_command}[options.command](options)
         case "config":
             sys.stdout.write(settings_table())
         case "demo":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import itertools
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -196,7 +197,8 @@ def _explain(options: argparse.Namespace, words: Sequence[str]) -> int:
 
 
 def _limit(word: str) -> int:
-    number = int(word) if word.isdecimal() else 0
+    # Of more digits than a size can have: all that there are.
+    number = 0 if not word.isdecimal() else int(word) if len(word) < 19 else sys.maxsize - 1
     if not number:
         raise argparse.ArgumentTypeError(f"takes a number from 1, not {word!r}")
     return number

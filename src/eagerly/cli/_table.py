@@ -40,9 +40,9 @@ def write_lines(*lines: str) -> None:
         sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
-def write_json(value: Any) -> None:
-    """Print `value` as JSON in ASCII; times in ISO 8601."""
-    sys.stdout.write(json.dumps(value, indent=2, default=_plain) + "\n")
+def write_json(value: Any, *, indent: int | None = 2) -> None:
+    """Print `value` as JSON in ASCII; times in ISO 8601. Without `indent` it is one line."""
+    sys.stdout.write(json.dumps(value, indent=indent, default=_plain) + "\n")
 
 
 def format_size(count: int) -> str:

@@ -31,9 +31,10 @@ MAX_KEY = 900
 """Bytes of UTF-8: object stores have 1024 for the whole, which has the base of the store in front."""
 
 _WINDOWS = os.name == "nt"
-_DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])\s*(\..*)?", re.IGNORECASE | re.DOTALL)
-_DRIVE = re.compile(r"[A-Za-z]:")
-_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+>")
+# Compiled when they are first used, as every program imports this.
+_DEVICES = r"(?is)(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])\s*(\..*)?"
+_DRIVE = r"[A-Za-z]:"
+_ADDRESS = r" at 0x[0-9a-fA-F]+>"
 _BIDIRECTIONAL = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _STAND_IN = "xx"
 
@@ -111,7 +112,7 @@ class KeyTemplate:
             raise DatasetKeyError(
                 f"dataset key {self.text!r}: {_shown(value)} does not fit {field}: {_shown(error, str)}", key=self.text
             ) from error
-        if _ADDRESS.search(text):
+        if re.search(_ADDRESS, text):
             raise DatasetKeyError(
                 f"dataset key {self.text!r}: {field} is {text!r}, which has an address and so differs in every run; "
                 "use a value that has a text of its own",
@@ -153,7 +154,7 @@ def check_key(key: str) -> str:
         raise DatasetKeyError("a dataset key must not be empty", key=key)
     if key[0] == "/":
         raise _refusal(key, "/", "makes it an absolute path; keys are relative to their store")
-    if _DRIVE.match(key):
+    if re.match(_DRIVE, key):
         raise _refusal(key, key[:2], "names a drive; keys are relative to their store")
     if "\\" in key:
         raise _refusal(key, "\\", "is a separator on some systems only; write '/'")
@@ -211,7 +212,7 @@ def _plain(key: str, segment: str) -> str:
 
 
 def _check_windows(key: str, segment: str) -> None:
-    if _DEVICES.fullmatch(segment):
+    if re.fullmatch(_DEVICES, segment):
         raise _refusal(key, segment, "is the name of a device on Windows")
     for char in '<>:"|?*':
         if char in segment:

@@ -17,9 +17,9 @@ from contextlib import contextmanager, suppress
 from hashlib import sha256
 from typing import BinaryIO
 
+from eagerly._file_locks import try_lock, unlock, wait_for_lock
 from eagerly.datasets._hashing import HashedFile
 from eagerly.datasets._key import HIDDEN, OWN
-from eagerly.datasets._locks import try_lock, unlock, wait_for_lock
 from eagerly.datasets._place import Stamp, Written
 from eagerly.datasets._rooted import Folder, open_file, open_folder
 from eagerly.errors import DatasetKeyError

@@ -7,7 +7,7 @@ file. What is under the key changes in one moment, with the file.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import count
 from typing import Any, BinaryIO
@@ -42,12 +42,16 @@ class Publication:
         place: Where.
         key: Checked already.
         keep: Whether every version is kept.
+        check: Is given the provenance of what is there, and raises if that must not be replaced.
     """
 
-    def __init__(self, place: Place, key: str, *, keep: bool) -> None:
+    def __init__(
+        self, place: Place, key: str, *, keep: bool, check: Callable[[Mapping[str, Any]], object] | None = None
+    ) -> None:
         self._place = place
         self._key = key
         self._keep = keep
+        self._check = check
         place.sweep(partial(tidy, place))
         self._drafts: list[Draft] = []
         if keep:
@@ -82,6 +86,8 @@ class Publication:
         with self._place.lock(self._key):
             manifest = read_manifest(self._place, self._key)
             before = current(self._place, self._key, manifest)
+            if self._check is not None and before is not None:
+                self._check(before.provenance)
             moment = now()
             save = Save(
                 format=chosen.name,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import islice
 from typing import Any, BinaryIO, TypeVar, overload
@@ -25,7 +25,7 @@ from eagerly.datasets._place import Place
 from eagerly.datasets._publication import Publication, current, open_known, read_manifest, read_save, tidy
 from eagerly.datasets._stream import StreamWriter
 from eagerly.datasets._trouble import loading, saving
-from eagerly.datasets._verify import Problem, identify, verify
+from eagerly.datasets._verify import Problem, identify, unaltered, verify
 from eagerly.datasets.formats import Format, format_for
 from eagerly.datasets.formats._library import value_type_name
 from eagerly.errors import DatasetFormatError, DatasetNotFoundError, OptionTypeError
@@ -110,6 +110,7 @@ class DatasetStore:
         format: str | None = None,  # noqa: A002 - as in save_dataset()
         options: Mapping[str, Any] | None = None,
         provenance: Mapping[str, Any] | None = None,
+        check: Callable[[Mapping[str, Any]], object] | None = None,
     ) -> Dataset:
         """Save `value` under `key`, at once or not at all.
 
@@ -119,6 +120,8 @@ class DatasetStore:
             format: The name of one; None: by the extension of the key, then by the type of the value.
             options: Of the format.
             provenance: What to note in the manifest. What JSON does not have is noted as its ``repr``.
+            check: Is given the provenance of what is there, when nobody else can replace that any more, and raises if
+                it is to stay. Nothing is asked where a store has saved nothing.
 
         Raises:
             DatasetKeyError: `key` cannot be one, or a link leads out of the store.
@@ -129,7 +132,7 @@ class DatasetStore:
         options = options or {}
         with saving(key, value):
             chosen = format_for(name=format, extension=extension(check_key(key)), value=value)
-            publication = Publication(self._place, key, keep=self.versions)
+            publication = Publication(self._place, key, keep=self.versions, check=check)
             try:
                 chosen.save(value, publication.file, options)
                 return publication.commit(chosen, options, value_type_name(value), provenance)
@@ -143,15 +146,16 @@ class DatasetStore:
         format: str | None = None,  # noqa: A002 - as in save()
         options: Mapping[str, Any] | None = None,
         provenance: Mapping[str, Any] | None = None,
+        check: Callable[[Mapping[str, Any]], object] | None = None,
     ) -> StreamWriter:
-        """Save items as they come. Nobody sees any of them before `StreamWriter.commit`.
+        """Save items as they come, with arguments as those of `save`. Nobody sees any before `StreamWriter.commit`.
 
         Raises:
             DatasetKeyError: `key` cannot be one, or a link leads out of the store.
             DatasetFormatError: The format does not exist or does not take single items.
             DatasetError: Nothing can be written there.
         """
-        return StreamWriter(self._place, key, format, options or {}, provenance, keep=self.versions)
+        return StreamWriter(self._place, key, format, options or {}, provenance, keep=self.versions, check=check)
 
     @overload
     def load(
@@ -232,6 +236,12 @@ class DatasetStore:
         """What is known of the file under `key`; None if there is no file, or if it was not saved by a store."""
         with loading(check_key(key)):
             save = current(self._place, key, read_manifest(self._place, key))
+        return None if save is None else save.dataset(key, self.path(key))
+
+    def _unaltered(self, key: str) -> Dataset | None:
+        """As `manifest`, and None as well if the file is not what was saved, as far as that can be told quickly."""
+        with loading(check_key(key)):
+            save = unaltered(self._place, key)
         return None if save is None else save.dataset(key, self.path(key))
 
     def history(self, key: str) -> list[Dataset]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -44,6 +44,7 @@ class StreamWriter:
         provenance: Mapping[str, Any] | None,
         *,
         keep: bool,
+        check: Callable[[Mapping[str, Any]], object] | None = None,
     ) -> None:
         self.key = key
         self.count = 0
@@ -55,7 +56,7 @@ class StreamWriter:
         self._items: ItemWriter | None = None
         with saving(key, None):
             self._format: Format = format_for(name=format, extension=extension(check_key(key)), streaming=True)
-            self._publication = Publication(place, key, keep=keep)
+            self._publication = Publication(place, key, keep=keep, check=check)
 
     def write(self, item: Any) -> None:
         """Take one item. Its bytes may reach the disk later, but never after `commit`.

@@ -8,9 +8,9 @@ from typing import BinaryIO, Literal, NamedTuple
 from eagerly.datasets._hashing import digest_of
 from eagerly.datasets._manifest import Manifest, Save, manifest_path, versions_folder
 from eagerly.datasets._place import Place, Stamp
-from eagerly.datasets._publication import open_known, read_save
+from eagerly.datasets._publication import open_known, read_manifest, read_save
 
-__all__ = ["Problem", "identify", "verify"]
+__all__ = ["Problem", "identify", "unaltered", "verify"]
 
 
 class Problem(NamedTuple):
@@ -38,6 +38,28 @@ def identify(file: BinaryIO, manifest: Manifest, stamp: Stamp) -> Save:
         file.seek(0)
         return next((each for each in candidates if each.sha256 == digest), candidates[0])
     return manifest.describe(stamp)
+
+
+def unaltered(place: Place, key: str) -> Save | None:
+    """The save that the file under `key` still is; None if it has been altered since, or is gone.
+
+    Its content is only read if it has the size that was saved, and another inode or time, as copies have. Where files
+    have neither, their size is all that is looked at.
+    """
+    manifest, stamp = read_manifest(place, key), place.stamp(key)
+    if manifest is None or stamp is None:
+        return None
+    candidates = manifest.candidates(stamp)
+    if not candidates or manifest.is_certain(stamp) or not stamp.inode:
+        return next(iter(candidates), None)
+    try:
+        file, stamp, manifest = open_known(place, key)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
+    with file:
+        candidates = [] if manifest is None else manifest.candidates(stamp)
+        digest = digest_of(file) if candidates else ""
+        return next((each for each in candidates if each.sha256 == digest), None)
 
 
 def verify(place: Place, keys: Sequence[str], *, search: bool) -> list[Problem]:

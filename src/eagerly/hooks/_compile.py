@@ -57,6 +57,7 @@ MOMENTS: Final[dict[str, _Moment]] = {
     "before_dataset_load": _Moment(("key", "return_type", "format", "options", "metadata")),
     "after_dataset_load": _Moment(("key", "return_type", "format", "options", "metadata", "result", "duration")),
     "on_event": _Moment(("name", "data", "metadata")),
+    "on_run_status": _Moment(("run", "previous")),
     "after_session_end": _Moment(("session_id", "duration")),
 }
 _OF_THE_CALL: Final = {"metadata": "call", "reporter": "call"}
@@ -83,6 +84,7 @@ class CompiledHooks:
     before_dataset_load: CompiledHook | None
     after_dataset_load: CompiledHook | None
     on_event: CompiledHook | None
+    on_run_status: CompiledHook | None
     after_session_end: CompiledHook | None
 
     def __init__(self, hooks: dict[str, CompiledHook] | None = None) -> None:

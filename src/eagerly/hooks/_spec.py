@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from eagerly._metadata import TaskMetadata
+    from eagerly.runs._run import Run
+    from eagerly.runs._status import RunStatus
     from eagerly.typing import Reporter
 
 __all__ = ["EagerlySpec"]
@@ -238,6 +240,22 @@ class EagerlySpec:
             name: The event's name, as given.
             data: Its data, as given.
             metadata: The call on whose behalf it was sent.
+        """
+
+    @hook_spec
+    def on_run_status(self, run: Run[Any], previous: RunStatus | None) -> None:
+        """A run that was submitted in this session has become something else, whoever has done that; or code in this
+        session has made or changed one that another program executes.
+
+        Not for calls that are recorded in a run store: for them there are the hooks above. Nor for runs that a body
+        submits in another process: that process executes them, and nobody there has this session's plugins.
+
+        Of runs that were submitted, called in a thread of its own, one change after another, in the order of the
+        changes. All of them have been told when the session has been left. Of others, called where they are changed.
+
+        Args:
+            run: The run as it was then; ``run.status`` is what it has become.
+            previous: What it was before; None for a new one.
         """
 
     @hook_spec

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.text import Text
 
+    from eagerly.typing import ProgressLine
+
 __all__ = ["ProgressPlugin", "RichMissingError"]
 
 _STYLES: Final = {
@@ -49,6 +51,8 @@ class ProgressPlugin(CallTree):
     On a terminal: a tree that is redrawn a few times a second and stays as it was when the session ended. Elsewhere (a
     file, a pipe, a build log): a line for each retry and each end of a call, indented under its caller; a call that was
     found in the cache is at its end at once. Colours are left out where the environment variable ``NO_COLOR`` is set.
+
+    Maps with ``progress=`` have a line below the tree, which goes above it when they are over.
 
     Inner sessions share the display of the outer one. When the last session that it observes has been left, it is taken
     down and everything is forgotten, so one plugin may serve many sessions.
@@ -111,6 +115,20 @@ class ProgressPlugin(CallTree):
         self.clear()
         if self._lines is not None:
             self._lines.finish()
+
+    def shows_maps(self) -> bool:
+        """Whether maps with ``progress=`` are shown below the tree: where there is a live one."""
+        return self._display is not None
+
+    def map_started(self, line: ProgressLine, /) -> None:
+        """Show `line` below the tree."""
+        if self._display is not None:
+            self._display.begin(line)
+
+    def map_ended(self, line: ProgressLine, /) -> None:
+        """Leave `line` above the tree."""
+        if self._display is not None:
+            self._display.end(line)
 
     def _rows(self, ascii: bool) -> list[Row]:  # noqa: A002  # as in `rows`
         return self.rows(siblings=self._siblings, ascii=ascii)
@@ -185,6 +203,7 @@ class _Display:
         self._styles = {} if colourless else _STYLES
         self._rows = rows
         self._ascii = needs_ascii(file)
+        self._maps: list[ProgressLine] = []
         self._live: Live | None = None
         self._lock = threading.Lock()
 
@@ -209,6 +228,19 @@ class _Display:
                 atexit.register(self.stop)  # gives the cursor back, even if the session is never left
                 self._live = live
 
+    def begin(self, line: ProgressLine) -> None:
+        """Show the line of a map below the tree."""
+        self._maps = [*self._maps, line]
+        self.start()
+
+    def end(self, line: ProgressLine) -> None:
+        """Leave the line of a map above the tree."""
+        from rich.text import Text
+
+        self._maps = [each for each in self._maps if each is not line]
+        text = line.text(self._console.width, ascii=self._ascii)
+        self._console.print(Text(text, no_wrap=True, overflow="crop"), crop=True)
+
     def stop(self) -> None:
         """Put the whole tree in the place of the live one, and give the terminal back."""
         with self._lock:
@@ -219,7 +251,8 @@ class _Display:
             self._console.print(self._draw(self._lines_with_styles()), crop=True)
 
     def _draw_what_fits(self) -> Text:
-        lines, room = self._lines_with_styles(), self._console.height - 1
+        maps = [(line.text(self._console.width, ascii=self._ascii), "running") for line in self._maps]
+        lines, room = [*self._lines_with_styles(), *maps], self._console.height - 1
         if len(lines) > room:
             above = len(lines) - room + 1
             lines = [(f"… {above:,} lines above", ""), *lines[above:]]

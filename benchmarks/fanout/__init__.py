@@ -1,0 +1,1 @@
+"""What a map costs on each engine, beside that engine used directly."""

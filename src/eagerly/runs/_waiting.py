@@ -1,0 +1,118 @@
+"""Waiting until a run is as somebody wants it: the same for threads and for event loops, up to how one waits.
+
+Who waits polls nothing. In a thread it wakes now and then only so that a timeout around it can interrupt it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from eagerly._steps import Until
+from eagerly.errors import EagerlyError, RunNotFound, RunsError, RunTimeout
+from eagerly.runs._passing import is_passing
+from eagerly.runs._protocol import RunStore
+from eagerly.runs._record import RunRecord
+
+__all__ = ["ended", "too_late", "wait_for", "wait_for_async"]
+
+_SLICE: Final = 0.25  # seconds that a wait lasts at most before the interpreter has a chance to interrupt it
+
+
+def ended(record: RunRecord) -> bool:
+    """Whether the run has ended."""
+    return record.status.final
+
+
+class _News:
+    """What was told last, and whether that is what was waited for."""
+
+    def __init__(self, store: RunStore, run_id: str, until: Callable[[RunRecord], bool]) -> None:
+        self.last: RunRecord | EagerlyError | None = None
+        self.end: Callable[[], None] = _nothing
+        self._store = store
+        self._run_id = run_id
+        self._until = until
+        self._settle: Callable[[], object] = _nothing
+
+    def begin(self, settle: Callable[[], object]) -> None:
+        self._settle = settle
+        self.end = self._store.watch(self._run_id, self.tell)
+
+    def tell(self, news: RunRecord | EagerlyError | None) -> bool:
+        self.last = news
+        settled = not isinstance(news, RunRecord) or self._until(news)
+        if settled:
+            self._settle()
+        return settled
+
+    def record(self) -> RunRecord:
+        if isinstance(self.last, EagerlyError):
+            raise self.last
+        if self.last is None:
+            raise RunNotFound(f"there is no run {self._run_id!r} in {self._store.place}", run_id=self._run_id)
+        return self.last
+
+    def late(self, timeout: float | None) -> RunTimeout:
+        return too_late(self._run_id, str(self.last.status) if isinstance(self.last, RunRecord) else "", timeout)
+
+
+def too_late(run_id: str, status: str, timeout: float | None) -> RunTimeout:
+    """What is raised when a run has not ended in time."""
+    state = f"is {status}" if status else "could not be looked at"
+    return RunTimeout(
+        f"run {run_id} {state} after {timeout or 0:g} s of waiting, and goes on", run_id=run_id, status=status
+    )
+
+
+def wait_for(
+    store: RunStore, run_id: str, timeout: float | None, until: Callable[[RunRecord], bool] = ended
+) -> RunRecord:
+    """The run, once it has ended, or once `until` says so.
+
+    Raises:
+        RunNotFound: There is none, or it has been removed meanwhile.
+        RunTimeout: That has not happened in `timeout` seconds.
+    """
+    news = _News(store, run_id, until)
+    try:
+        news.last = store.get(run_id)
+    except RunsError as error:
+        if not is_passing(error):
+            raise
+    else:
+        if news.last is None or until(news.last):
+            return news.record()  # which needs no thread that watches
+    happened = threading.Event()
+    news.begin(happened.set)
+    deadline = None if timeout is None else time.monotonic() + timeout
+    try:
+        while not happened.wait(_SLICE if deadline is None else max(min(_SLICE, deadline - time.monotonic()), 0)):
+            if deadline is not None and time.monotonic() >= deadline:
+                raise news.late(timeout)
+    finally:
+        news.end()
+    return news.record()
+
+
+async def wait_for_async(
+    store: RunStore, run_id: str, timeout: float | None, until: Callable[[RunRecord], bool] = ended
+) -> RunRecord:
+    """As `wait_for`, without blocking the event loop: the thread that watches has the first look as well."""
+    import asyncio
+
+    news = _News(store, run_id, until)
+    try:
+        async with asyncio.timeout(timeout):
+            await Until(news.begin).do_async()
+    except TimeoutError:
+        raise news.late(timeout) from None
+    finally:
+        news.end()
+    return news.record()
+
+
+def _nothing() -> None:
+    pass
