@@ -251,6 +251,12 @@ def hold_the_interpreter(seconds: float = 600) -> None:
         ctypes.PyDLL(None).sleep(600)
 
 
+def doze() -> NoReturn:
+    """Wait for a signal, in the main thread, in slices: CPython sleeps through one that comes just before it sleeps."""
+    while True:
+        time.sleep(0.05)
+
+
 def spin(seconds: float = 600) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:

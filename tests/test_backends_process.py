@@ -681,7 +681,7 @@ def script(tmp_path: Path, source: str, *options: str) -> subprocess.Popen[str]:
         f"import sys\nsys.path.append({test_folder!r})\n"
         "import os, signal, threading\nimport worker_functions as functions\n"
         "from test_backends_process import Work, do, children\n"
-        "from eagerly.backends import ProcessBackend\n"
+        "from eagerly.backends import ProcessBackend\nfrom map_bodies import doze\n"
         "print('starts', flush=True)\n"
     )
     (tmp_path / "program.py").write_text(prologue + source)
@@ -764,7 +764,7 @@ class TestCoordinator:
         source = f"""{START}
 try:
     print(*pids, idle, flush=True)
-    threading.Event().wait()
+    doze()
 except KeyboardInterrupt:
     for work in runs:
         backend.cancel(work, force=True)
@@ -790,7 +790,7 @@ try:
     while not children():
         pass
     print('now', flush=True)
-    threading.Event().wait()
+    doze()
 except KeyboardInterrupt:
     print('interrupted', work.result())
 """

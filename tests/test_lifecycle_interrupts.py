@@ -27,7 +27,8 @@ def ctrl_c():
 
 def forever():
     ctrl_c()
-    time.sleep(30)
+    for _ in range(600):  # CPython sleeps through a signal that comes just before it sleeps
+        time.sleep(0.05)
 
 async def async_forever():
     ctrl_c()

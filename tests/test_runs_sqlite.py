@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from eagerly.errors import OutputCorrupt, OutputMissing, RunsError
 from eagerly.runs import Query, SqliteRunStore
 from eagerly.runs._schema import MIGRATIONS
 from eagerly.runs._sqlite_file import prepare
+from map_bodies import gone
 
 LARGE = "x" * 100_000
 TESTS = Path(__file__).parent
@@ -472,3 +474,92 @@ def test_it_works_on_both_sides_of_a_fork(store: SqliteRunStore, path: Path) -> 
     assert runs.get(run.id).status == "running"
     assert store.owner() == mine
     assert store.recover() == []
+
+
+class Lingering:
+    """Stays within SQLite for a while in all that other threads do there.
+
+    Attributes:
+        within: How many of them are there now.
+        looks: How often one was.
+        entered: Set when one comes.
+    """
+
+    def __init__(self, marked: str) -> None:
+        self.within = self.looks = 0
+        self.entered = threading.Event()
+        self._marked = marked
+        self._main = threading.get_ident()
+
+    def connect(self, *args: Any, **options: Any) -> sqlite3.Connection:
+        connection = CONNECT(*args, **options)
+        connection.set_trace_callback(self._linger)
+        return connection
+
+    def _linger(self, statement: str) -> None:
+        if threading.get_ident() != self._main and self._marked in statement:
+            self.within += 1
+            self.entered.set()
+            for _ in range(20):
+                time.sleep(0.0005)
+            self.looks += 1
+            self.within -= 1
+
+
+CONNECT = sqlite3.connect
+
+
+@contextlib.contextmanager
+def reading(store: SqliteRunStore, run_id: str, *, closing: bool) -> Iterator[None]:
+    """Another thread reads the run, over and over."""
+    over = threading.Event()
+
+    def read() -> None:
+        while not over.is_set():
+            store.get(run_id)
+            if closing:
+                store.close()
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    try:
+        yield
+    finally:
+        over.set()
+        reader.join()
+
+
+@contextlib.contextmanager
+def watching(store: SqliteRunStore, run_id: str) -> Iterator[None]:
+    """Somebody waits for the run."""
+    end = store.watch(run_id, lambda _news: False)
+    try:
+        yield
+    finally:
+        end()
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="waits for processes with a bound")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # 3.12+: fork with threads
+@pytest.mark.parametrize("what", ["watches", "reads", "closes"])
+def test_no_fork_while_another_thread_is_within_sqlite(what: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite has locks around what it has in memory, which the child would wait for in vain if that thread held one."""
+    lingering = Lingering("data_version" if what == "watches" else "SELECT")
+    monkeypatch.setattr("eagerly.runs._sqlite_file.sqlite3.connect", lingering.connect)
+    store = SqliteRunStore(path)
+    with session(run_store=store):
+        run = runs.create("import")
+        other = watching(store, run.id) if what == "watches" else reading(store, run.id, closing=what == "closes")
+        with other:
+            for _ in range(20):
+                lingering.entered.clear()
+                assert lingering.entered.wait(60)
+                child = os.fork()
+                if child == 0:
+                    os._exit(lingering.within)
+                ended = gone(child, within=30)
+                if not ended:
+                    os.kill(child, signal.SIGKILL)
+                assert (ended, os.waitpid(child, 0)[1]) == (True, 0)
+        store.close()
+    assert lingering.looks >= 10

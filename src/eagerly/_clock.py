@@ -13,17 +13,18 @@ from eagerly.errors import OptionTypeError
 if TYPE_CHECKING:
     from eagerly.typing import AsyncSleep, Now, Sleep
 
-SLICE: Final = 0.05
-"""Seconds that one `time.sleep` takes at most."""
+__all__ = ["SLICE", "SYSTEM_CLOCK", "Clock"]
 
-__all__ = ["SYSTEM_CLOCK", "Clock"]
+SLICE: Final = 0.05
+"""Seconds that a thread waits at most before it looks whether it is interrupted. No timeout around it can end a wait,
+and CPython sleeps through a signal that comes after it has looked for one and before the wait begins."""
 
 
 _perf_counter, _unix_time = time.perf_counter, time.time
 
 
 def _sleep(seconds: float) -> None:
-    """`time.sleep` in slices: a timeout around the call can interrupt between two of them, but not within one."""
+    """`time.sleep` in slices."""
     end = time.monotonic() + seconds
     while seconds > SLICE:
         time.sleep(SLICE)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from eagerly._clock import SLICE
 from eagerly._threads import Job, abandoned, abandoned_bodies, start_on_helper, without_own_frame
 from eagerly._warnings import warn
 from eagerly.errors import EagerlyWarning, StopRequested, TaskTimeoutError
@@ -133,7 +134,7 @@ def _wait(ready: threading.Lock, timed: TimedBody) -> bool:
         rest = _time_left(timed)
         if rest <= 0:
             return ready.acquire(blocking=False)
-        if ready.acquire(timeout=min(rest, threading.TIMEOUT_MAX)):
+        if ready.acquire(timeout=min(rest, SLICE)):
             return True
 
 

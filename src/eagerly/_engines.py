@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Generator
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from eagerly._clock import SLICE
 from eagerly._scope import OUTSIDE, Scope, here, item_around, items_around, open_session
 from eagerly._settings import resolve_settings
 from eagerly._steps import Until
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["Engines", "engines_of", "interrupts", "open_engine", "under_way", "wanted_backend"]
 
 INLINE = "inline"
-
-SLICE: Final = 0.05
-"""Seconds that a wait lasts at most before the interpreter has a chance to interrupt it."""
 
 GRACE: Final = 0.5
 """Seconds that the code of runs gets to end which have ended already, because they were cancelled."""

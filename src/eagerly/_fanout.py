@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from eagerly._buffer import Buffer
 from eagerly._chunk import PENDING, Again, Chunk, Ended, Failure
 from eagerly._claims import claims_of
+from eagerly._clock import SLICE
 from eagerly._inbox import Inbox
 from eagerly._intake import Intake
 from eagerly._item import MapScope
@@ -38,9 +39,6 @@ if TYPE_CHECKING:
     from eagerly.backends._protocol import Backend, Message
 
 __all__ = ["Fanout"]
-
-SLICE: Final = 0.05
-"""Seconds that a wait lasts at most before the interpreter has a chance to interrupt it."""
 
 PATIENCE: Final = 0.2
 """Seconds after which a worker hands back what it has not begun, should items take longer than those before them."""

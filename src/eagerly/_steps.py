@@ -10,16 +10,14 @@ import contextvars
 import threading
 import time
 from collections.abc import Callable, Generator
-from typing import Any, Final, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
+from eagerly._clock import SLICE
 from eagerly._threads import Job, start_on_helper
 
 __all__ = ["Access", "Pause", "Plan", "Step", "Until", "carry_out", "carry_out_async"]
 
 T = TypeVar("T")
-
-SLICE: Final = 0.05
-"""Seconds that a wait lasts at most before the interpreter has a chance to interrupt it."""
 
 
 class Step(Protocol):
@@ -74,7 +72,7 @@ class Until:
         happened = threading.Lock()
         happened.acquire()
         self.when(happened.release)
-        while not happened.acquire(timeout=SLICE):  # in slices, so that a timeout around can interrupt in between
+        while not happened.acquire(timeout=SLICE):
             pass
 
     async def do_async(self) -> None:

@@ -1,8 +1,9 @@
 """Connections to one database that wait to be used: each thread has one of its own while it uses it.
 
-No connection survives a fork. SQLite keeps the locks of a process in one place, which a child has a copy of, so a fork
-waits until the connections are back, and the child closes its copies before it opens any. Those to a server must not
-be closed there: that would end the parent's.
+No connection survives a fork. SQLite keeps the locks of a process in one place, which a child has a copy of, and has
+locks of its own around its memory, which a child would wait for in vain if a thread held one just then. So a fork waits
+until no other thread is at work with a connection, and the child closes its copies before it opens any. Those to a
+server must not be closed there: that would end the parent's.
 """
 
 from __future__ import annotations
@@ -15,10 +16,32 @@ import weakref
 from collections.abc import Callable, Generator
 from typing import Any, Final
 
-__all__ = ["Connections"]
+__all__ = ["Connections", "at_work"]
 
 _IDLE: Final = 8  # connections to keep
-_FORK_PATIENCE: Final = 1.0  # seconds that a fork waits for connections in use
+_FORK_PATIENCE: Final = 1.0  # seconds that a fork waits for threads at work
+
+_gate = threading.RLock()  # re-entrant: the garbage collector may run code that uses a store in the middle of anything
+_at_work: dict[int, int] = {}  # threads, and how many blocks each is in
+
+
+@contextlib.contextmanager
+def at_work() -> Generator[None]:
+    """This thread may be within SQLite: no other one forks meanwhile, and it does not begin while one forks."""
+    me = threading.get_ident()
+    depth = _at_work.get(me, 0)
+    try:
+        if depth:  # a fork that waits for this thread lets it go on
+            _at_work[me] = depth + 1
+        else:
+            with _gate:
+                _at_work[me] = 1
+        yield
+    finally:
+        if depth:
+            _at_work[me] = depth
+        else:
+            _at_work.pop(me, None)
 
 
 class Connections:
@@ -33,101 +56,89 @@ class Connections:
         self._connect = connect
         self._closed_in_child = closed_in_child
         self._idle: list[Any] = []
-        self._lent = 0
         self._generation = object()
         self._apart: weakref.WeakSet[Any] = weakref.WeakSet()
-        # Re-entrant: the garbage collector may run code that uses the store while a connection is made.
-        self._lock = threading.RLock()
+        self._lock = threading.RLock()  # for the reason that `_gate` is re-entrant; taken only by threads at work
         _all.add(self)
 
     def __del__(self) -> None:
-        for connection in self._idle:
-            connection.close()
+        with at_work():
+            for connection in self._idle:
+                connection.close()
 
     @contextlib.contextmanager
     def lent(self) -> Generator[Any]:
         """A connection for the block. After an error it is closed, whatever state it is in."""
-        with self._lock:
-            generation = self._generation
-            connection = self._idle.pop() if self._idle else self._connect()
-            self._lent += 1
-        try:
-            yield connection
-        except BaseException:
-            self._give_back(connection, generation, keep=False)
-            raise
-        self._give_back(connection, generation, keep=True)
+        with at_work():
+            with self._lock:
+                generation = self._generation
+                connection = self._idle.pop() if self._idle else self._connect()
+            try:
+                yield connection
+            except BaseException:
+                connection.close()
+                raise
+            self._give_back(connection, generation)
 
     def apart(self) -> Any:
-        """A connection for as long as the caller wants to have it, who closes it."""
-        with self._lock:
+        """A connection for as long as the caller wants to have it, who closes it, and uses it `at_work`."""
+        with at_work(), self._lock:
             connection = self._connect()
             self._apart.add(connection)
             return connection
 
-    def _give_back(self, connection: Any, generation: object, *, keep: bool) -> None:
+    def _give_back(self, connection: Any, generation: object) -> None:
         with self._lock:
-            if generation is not self._generation:
-                keep = False  # it is to another file, or that of the parent
-            else:
-                self._lent -= 1
-            if keep and len(self._idle) < _IDLE:
+            # After `close` it may be to another file, and in a child it is the parent's.
+            if generation is self._generation and len(self._idle) < _IDLE:
                 self._idle.append(connection)
                 return
         connection.close()
 
     def close(self) -> None:
         """Close what is idle now, and what comes back later."""
-        with self._lock:
-            idle, self._idle = self._idle, []
-            self._lent, self._generation = 0, object()
-        for connection in idle:
-            connection.close()
-
-    def before_fork(self) -> None:
-        self._lock.acquire()
-        deadline = time.monotonic() + _FORK_PATIENCE
-        while self._lent and time.monotonic() < deadline:
-            self._lock.release()
-            time.sleep(0.0002)
-            self._lock.acquire()
-
-    def after_fork_in_parent(self) -> None:
-        self._lock.release()
+        with at_work():
+            with self._lock:
+                idle, self._idle = self._idle, []
+                self._generation = object()
+            for connection in idle:
+                connection.close()
 
     def after_fork_in_child(self) -> None:
+        """None of the connections are this process's."""
         inherited = [*self._idle, *self._apart]
         self._idle, self._apart = [], weakref.WeakSet()
-        self._lent, self._generation = 0, object()
+        self._generation = object()
+        self._lock = threading.RLock()
         if self._closed_in_child:
             for connection in inherited:
                 connection.close()
         else:
             _never_closed.extend(inherited)
-        self._lock = threading.RLock()
 
 
 _all: weakref.WeakSet[Connections] = weakref.WeakSet()
-_forking: list[Connections] = []
 _never_closed: list[Any] = []
 
 
 def _before_fork() -> None:
-    _forking[:] = sorted(_all, key=id)
-    for each in _forking:
-        each.before_fork()
+    me = threading.get_ident()
+    deadline = time.monotonic() + _FORK_PATIENCE
+    _gate.acquire()
+    while _at_work.keys() - {me} and time.monotonic() < deadline:
+        time.sleep(0.0002)
 
 
 def _after_fork_in_parent() -> None:
-    for each in _forking:
-        each.after_fork_in_parent()
-    _forking.clear()
+    _gate.release()
 
 
 def _after_fork_in_child() -> None:
-    for each in _forking:
+    global _gate
+    _gate = threading.RLock()
+    _at_work.clear()
+    for each in list(_all):
         each.after_fork_in_child()
-    _forking.clear()
 
 
 if hasattr(os, "register_at_fork"):

@@ -21,7 +21,7 @@ from eagerly._numbers import seconds
 from eagerly._paths import masked
 from eagerly.errors import MissingExtraError, OptionTypeError, OptionValueError, OutputMissing, RunsError
 from eagerly.runs._blobs import pack, unpack
-from eagerly.runs._connections import Connections
+from eagerly.runs._connections import Connections, at_work
 from eagerly.runs._leases import Lease, lease_of, leave
 from eagerly.runs._payload import Payload
 from eagerly.runs._postgres_schema import prepare
@@ -186,7 +186,7 @@ class PostgresRunStore(SqlRunStore):
         """Make sure that the tables are there, and that what others have left is seen to."""
         if self._prepared == os.getpid():
             return
-        with self._lock:
+        with at_work(), self._lock:
             with self._translated(), self._connections.lent() as connection:
                 prepare(_Statements(connection), connection, self.schema, masked(self._url))
             self._prepared = os.getpid()

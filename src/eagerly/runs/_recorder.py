@@ -18,6 +18,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from eagerly._clerk import clerk_of
+from eagerly._clock import SLICE
 from eagerly._once import Once
 from eagerly.runs._entry import attempt_of, begun, ended
 
@@ -46,8 +47,6 @@ ROOM: Final = 20_000
 
 LOOP_WAITS: Final = 0.005
 """Seconds that an event loop waits for room, at most, for each call: as long as for another thread to get its turn."""
-
-_SLICE: Final = 0.05  # seconds that a wait lasts at most before the interpreter has a chance to interrupt it
 
 
 class Recorder:
@@ -120,7 +119,7 @@ class Recorder:
             self._clerk.do(self._write_some)
             with self._room:
                 while len(self._ended) > ROOM and self._trouble is None:
-                    self._room.wait(_SLICE if end is None else LOOP_WAITS)
+                    self._room.wait(SLICE if end is None else LOOP_WAITS)
                     if end is not None and time.monotonic() >= end:
                         return
 
@@ -246,7 +245,7 @@ class Recorder:
             return
         done = Once()
         self.when_flushed(done.happen)
-        while not done.wait(_SLICE):
+        while not done.wait(SLICE):
             pass
 
     def when_flushed(self, tell: Callable[[], object]) -> None:

@@ -24,7 +24,7 @@ from eagerly._numbers import seconds
 from eagerly._paths import absolute, path_text
 from eagerly.errors import OptionTypeError, OptionValueError, RunsError
 from eagerly.runs._blobs import Blobs, Staged
-from eagerly.runs._connections import Connections
+from eagerly.runs._connections import Connections, at_work
 from eagerly.runs._owners import Owners
 from eagerly.runs._payload import Payload
 from eagerly.runs._record import RunRecord
@@ -115,13 +115,14 @@ class SqliteRunStore(SqlRunStore):
     def open_probe(self) -> _DataVersion:
         """What notices that another connection has written."""
         with translated(self.place, self.timeout):
-            connection = self._connections.apart() if self._open(writing=False) else empty()
+            with at_work():
+                connection = self._connections.apart() if self._open(writing=False) else empty()
             return _DataVersion(connection, self.place, self.timeout)
 
     def _read(self, work: Callable[[Sql], T]) -> T:
         with translated(self.place, self.timeout):
             if not self._open(writing=False):
-                with contextlib.closing(empty()) as nothing:
+                with at_work(), contextlib.closing(empty()) as nothing:
                     return work(nothing)
             with self._connections.lent() as connection:
                 return work(connection)
@@ -145,7 +146,7 @@ class SqliteRunStore(SqlRunStore):
         found = stamp(self.place)
         if found is not None and found == self._stamp:
             return True
-        with self._lock:
+        with at_work(), self._lock:
             found = stamp(self.place)
             if found is None and not writing:
                 return False
@@ -214,10 +215,11 @@ class _DataVersion:
         return bool(seen != self._seen)
 
     def close(self) -> None:
-        self._connection.close()
+        with at_work():
+            self._connection.close()
 
     def _version(self) -> Any:
-        with translated(self._place, self._timeout):
+        with translated(self._place, self._timeout), at_work():
             return self._connection.execute("PRAGMA data_version").fetchone()[0]
 
 

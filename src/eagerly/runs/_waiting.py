@@ -8,8 +8,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Final
 
+from eagerly._once import SLICE
 from eagerly._steps import Until
 from eagerly.errors import EagerlyError, RunNotFound, RunsError, RunTimeout
 from eagerly.runs._passing import is_passing
@@ -17,8 +17,6 @@ from eagerly.runs._protocol import RunStore
 from eagerly.runs._record import RunRecord
 
 __all__ = ["ended", "too_late", "wait_for", "wait_for_async"]
-
-_SLICE: Final = 0.25  # seconds that a wait lasts at most before the interpreter has a chance to interrupt it
 
 
 def ended(record: RunRecord) -> bool:
@@ -89,7 +87,7 @@ def wait_for(
     news.begin(happened.set)
     deadline = None if timeout is None else time.monotonic() + timeout
     try:
-        while not happened.wait(_SLICE if deadline is None else max(min(_SLICE, deadline - time.monotonic()), 0)):
+        while not happened.wait(SLICE if deadline is None else max(min(SLICE, deadline - time.monotonic()), 0)):
             if deadline is not None and time.monotonic() >= deadline:
                 raise news.late(timeout)
     finally:
