@@ -37,10 +37,10 @@ LAYERS: list[list[str]] = [
     [
         *["_metadata", "_item", "_scope", "_run_port", "_run_controls", "_context", "_dataset_saving"],
         *["_stored", "_stored_stream", "_look_up", "_storing", "_session", "_executor", "_async_streams"],
-        *["_item_run", "_run_body", "_relay", "_replica", "_run_store"],
+        *["_item_run", "_run_body", "_relay", "_replay", "_replica", "_run_store"],
     ],
     [
-        *["_run_asked", "_run_ending", "_run_items", "_run_notes", "_worker_run", "_row_run", "_records"],
+        *["_hearsay", "_run_asked", "_run_ending", "_run_items", "_run_notes", "_worker_run", "_row_run", "_records"],
         *[
             "_remote_item",
             "_remote",
@@ -93,6 +93,7 @@ DOORS = {
     "eagerly._stores": "caching and datasets are loaded by who first uses them",
     "eagerly.cache._open": "each sort of store is",
     "eagerly.runs._open": "each sort of store is",
+    "eagerly._engines": "what hears of runs in workers is loaded when there is one",
     "eagerly._task": "what executes runs is loaded by who first submits one",
 }
 """The modules that may import parts of the library late, and why."""

@@ -19,7 +19,7 @@ from eagerly.backends._protocol import Crash, Message
 
 if TYPE_CHECKING:
     from eagerly._fanout import Fanout
-    from eagerly._relay import Replay
+    from eagerly._replay import Replay
 
 __all__ = ["PENDING", "Again", "Chunk", "Ended", "Failure", "Outcome"]
 

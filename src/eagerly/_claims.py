@@ -10,7 +10,7 @@ from eagerly._chunk import Failure
 from eagerly._dataset_saving import save_from_afar
 from eagerly._item import ItemScope
 from eagerly._packing import Packer, Unpackable
-from eagerly._relay import ItemCall
+from eagerly._replay import ItemCall
 from eagerly._stored import claim_for
 from eagerly.errors import DatasetError
 

@@ -14,7 +14,7 @@ from eagerly._item import ItemScope
 from eagerly._live_run import LiveRun
 from eagerly._outcomes import Outcomes
 from eagerly._records import RUN
-from eagerly._relay import ItemCall, Replay
+from eagerly._replay import ItemCall, Replay
 from eagerly._stored import claim_for
 from eagerly._wire import load
 from eagerly.errors import StopRequested, WorkerCrashed

@@ -18,11 +18,16 @@ from eagerly.backends._registry import resolve_backend
 
 if TYPE_CHECKING:
     from eagerly._clerk import Clerk
+    from eagerly._hearsay import Hearsay
     from eagerly._item import MapScope
     from eagerly._live_run import LiveRun
     from eagerly._scope import SessionContext
     from eagerly._task import Task
     from eagerly.backends._protocol import Backend
+    from eagerly.hooks._compile import CompiledHook
+    from eagerly.runs._protocol import RunStore
+    from eagerly.runs._run import Run
+    from eagerly.runs._status import RunStatus
 
 __all__ = ["Engines", "engines_of", "interrupts", "open_engine", "under_way", "wanted_backend"]
 
@@ -78,11 +83,42 @@ class Engines:
         self.maps: set[Map] = set()
         self.runs: set[LiveRun] = set()
         self._clerks: set[Clerk] = set()
+        self._hearsay: dict[str, Hearsay] = {}
 
     def add_run(self, run: LiveRun) -> None:
         """A run was submitted in the session, which is not left before the run has ended."""
         self.runs.add(run)
         self._clerks.add(run.host.clerk)
+
+    def hear(self, hook: CompiledHook, run: Run[Any], previous: RunStatus | None, mine: RunStore | None) -> None:
+        """A worker has made a run, or changed it. Of those that are executed here, who does that tells.
+
+        Args:
+            hook: Who listens.
+            run: The run as it is now.
+            previous: What it was before.
+            mine: The run store of the session.
+        """
+        from eagerly._hearsay import Hearsay
+
+        if run.owner is None:
+            hook(run, previous)
+            return
+        store = run._store
+        if mine is not None and mine.place == store.place:
+            store = mine
+        if run.owner != store.owner():
+            self._hearsay.setdefault(store.place, Hearsay(store)).hear(hook, run._record)
+
+    def has_heard_of(self, run_id: str) -> bool:
+        """Whether a worker has told of it before."""
+        return any(run_id in hearsay.known for hearsay in self._hearsay.values())
+
+    def watch_runs(self, run_ids: list[str]) -> None:
+        """The worker that has told of them says no more."""
+        for hearsay in self._hearsay.values():
+            for run_id in hearsay.known.intersection(run_ids):
+                hearsay.watch(run_id)
 
     async def give_up_maps(self) -> None:
         """Give up the maps that nobody has read to the end, and wait until those on this event loop have ended."""
@@ -149,6 +185,8 @@ class Engines:
             waits = backend.capabilities.in_process and (in_a_hurry or id(backend) in stuck)
             if not waits:  # for bodies that can only be waited for
                 backend.close()
+        for hearsay in self._hearsay.values():
+            hearsay.close()
 
     def _on_loop_of_this_thread(self) -> list[LiveRun]:
         needing = [run for run in list(self.runs) if run.loop is not None and run.pending_end]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from eagerly._chunk import PENDING, Again, Chunk, Failure
 from eagerly._item import ItemScope
 from eagerly._records import BROKEN, ERROR, EVENTS, MANY, MOVED, ONE, PACKED, UNSENT
-from eagerly._relay import ItemCall, Replay
+from eagerly._replay import ItemCall, Replay
 from eagerly._wire import frames, load, reason, unpack_error
 from eagerly.errors import BackendError, TaskError, TaskTimeoutError, WorkerCrashed
 

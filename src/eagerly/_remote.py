@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from eagerly._item_run import Loops, giver
 from eagerly._records import BROKEN, ERROR, LIVELY, MANY, MOVED, ONE, PACKED, UNREAD, UNSENT, Output
-from eagerly._relay import log_record, pack_events, recorder
+from eagerly._relay import log_record, note_left_runs, pack_events, recorder
 from eagerly._remote_item import AttemptWatch, Moved, RemoteItem, RemoteMap, kill_at
 from eagerly._replica import CallFacts, SessionFacts, distant, monotonic_deadline
 from eagerly._row_run import worker_run
@@ -31,8 +31,9 @@ from eagerly._share import reading
 from eagerly._wire import PLAIN, dump, load, pack_error, reason
 from eagerly._worker_run import RunSpec, WorkerRun
 from eagerly.backends._protocol import SPECS_KEPT
-from eagerly.errors import BackendError, EagerlyWarning, TaskTimeoutError
+from eagerly.errors import BackendError, EagerlyError, EagerlyWarning, TaskTimeoutError
 from eagerly.hooks._compile import compile_hooks
+from eagerly.runs._live import UNWRITTEN
 
 if TYPE_CHECKING:
     from eagerly._item import ItemScope
@@ -122,6 +123,7 @@ class _Crew:
     def __init__(self, spec: Spec) -> None:
         self._spec = spec
         self._give = giver(spec.task, _loops)
+        self._hears_of_runs = "on_run_status" in spec.hooks
         declaration = spec.task.declaration
         self._timeout = None if spec.task.is_generator else declaration.timeout
         plugins: list[object] = list(spec.plugins)
@@ -151,6 +153,8 @@ class _Crew:
         if this.run is not None:
             scope.run = worker_run(this.run, scope, output.send)
             give = partial(_run_body, scope.run, spec.task)
+        if self._hears_of_runs:
+            give = partial(_until_written, give)
         call = give if spec.unary else partial(_spread, give)
         late = time.perf_counter() + patience
         rest = enumerate(packed)
@@ -262,6 +266,18 @@ class _Crew:
 
 def _spread(give: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     return give(*args)
+
+
+def _until_written(give: Callable[..., Any], *args: Any) -> Any:
+    """The call. What a coroutine has submitted is written when it ends, and so noted before nobody hears of it."""
+    try:
+        return give(*args)
+    finally:
+        for run in [*UNWRITTEN]:
+            with contextlib.suppress(EagerlyError):  # which is told to whoever has submitted it
+                run.ready()
+        item: Any = here.get()
+        note_left_runs(item)
 
 
 def _unpickled(data: bytes) -> Any:

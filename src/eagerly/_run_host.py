@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextvars
 import os
 import threading
 import time
@@ -12,7 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 from eagerly._clerk import clerk_of
 from eagerly._engines import Engines
 from eagerly._lane import Lane
-from eagerly._scope import OUTSIDE
+from eagerly._relay import noted_around
+from eagerly._replica import is_reachable
+from eagerly._scope import OUTSIDE, here
 from eagerly.errors import EagerlyError, RunLost
 from eagerly.runs._change import Change
 from eagerly.runs._record import now
@@ -68,10 +71,22 @@ class RunHost:
             return lane
 
     def tell(self, scope: MapScope, record: RunRecord, previous: RunStatus | None) -> None:
-        """The status of a run has changed: who listens hears of it, from the clerk, in order."""
+        """The status of a run has changed: who listens hears of it, from the clerk, in order.
+
+        In a worker that is noted, at once, at the item that has submitted the run, and travels with what it gives.
+        """
         hook = scope.session.hooks.on_run_status
-        if hook is not None:
-            self.clerk.do(partial(hook, Run(self.store, record), previous))
+        if hook is None:
+            return
+        told = partial(hook, Run(self.store, record), previous)
+        call = scope.call
+        if call is None or (item := noted_around(call)) is None or not is_reachable(self.store):
+            self.clerk.do(told)
+            return
+        vars(item).setdefault("_runs", {})[record.id] = None
+        context = contextvars.Context()
+        context.run(here.set, call)
+        context.run(told)
 
     def end_later(self, run: LiveRun) -> None:
         """The end of a run could not be written, and is to be."""

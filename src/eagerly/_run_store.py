@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from eagerly._paths import absolute
 from eagerly._scope import current_session
@@ -48,7 +48,11 @@ def _tell(store: RunStore, moved: Moved) -> None:
     session = current_session()
     if session is None or moved.after.id in LIVE or (hook := session.hooks.on_run_status) is None:
         return
-    hook(Run(store, moved.after), None if moved.before is None else moved.before.status)
+    told = Run[Any](store, moved.after), None if moved.before is None else moved.before.status
+    if session.engines is not None and session.engines.has_heard_of(moved.after.id):
+        session.engines.hear(hook, *told, session.run_store)
+    else:
+        hook(*told)
 
 
 listeners.append(_tell)

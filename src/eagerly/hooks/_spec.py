@@ -247,11 +247,14 @@ class EagerlySpec:
         """A run that was submitted in this session has become something else, whoever has done that; or code in this
         session has made or changed one that another program executes.
 
-        Not for calls that are recorded in a run store: for them there are the hooks above. Nor for runs that a body
-        submits in another process: that process executes them, and nobody there has this session's plugins.
+        Not for calls that are recorded in a run store: for them there are the hooks above.
 
         Of runs that were submitted, called in a thread of its own, one change after another, in the order of the
         changes. All of them have been told when the session has been left. Of others, called where they are changed.
+
+        Runs that a body submits in another process are executed there, and told of if they are in a store that this
+        process can open. Once that body has ended their rows are watched, so changes that follow one another within
+        50 ms may be told as one: ``previous`` is always what was told before.
 
         Args:
             run: The run as it was then; ``run.status`` is what it has become.
