@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import fsspec
+import pytest
 
-__all__ = ["RedisServer", "S3Server"]
+from eagerly import session, task
+from eagerly.errors import EagerlyWarning
+from eagerly.testing import RecordingHooks
+
+__all__ = ["RedisServer", "S3Server", "use_during_an_outage"]
 
 PATIENCE = 60.0
 
@@ -92,3 +99,40 @@ class S3Server(_Server):
     def make_bucket(self, name: str) -> str:
         fsspec.filesystem("s3", skip_instance_cache=True, **self.options).mkdir(name)
         return name
+
+
+def use_during_an_outage(store: Any, server: _Server, start: Callable[[], object], *, is_async: bool) -> None:
+    """While the server is away tasks miss, with one warning; when it is back they hit again, in the same session."""
+    ran: list[int] = []
+
+    def plain(x: int) -> int:
+        ran.append(x)
+        return x
+
+    async def coroutine(x: int) -> int:
+        return plain(x)
+
+    made: Any = task(coroutine if is_async else plain, name="work", cache=True)
+
+    def call(x: int) -> Any:
+        return asyncio.run(made(x)) if is_async else made(x)
+
+    hooks = RecordingHooks()
+    with session(cache_store=store, plugins=[hooks]):
+        assert [call(1), call(1)] == [1, 1]
+        assert ran == [1]
+        assert "on_cache_error" not in hooks.names()
+        server.kill()
+        with pytest.warns(EagerlyWarning, match="cache") as told:
+            assert [call(1), call(2), call(1)] == [1, 2, 1]
+        assert (len(told), ran) == (1, [1, 1, 2, 1])
+        assert hooks.names().count("on_cache_error") >= 3
+        start()
+        deadline = time.monotonic() + 60
+        while True:
+            before = len(ran)
+            assert call(3) == 3
+            if len(ran) == before:  # a hit
+                break
+            assert time.monotonic() < deadline
+            time.sleep(0.05)

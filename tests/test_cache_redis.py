@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import pickle
@@ -21,8 +20,8 @@ import redis
 from eagerly import session, task
 from eagerly._checks import Child
 from eagerly.cache._redis import RedisStore
-from eagerly.errors import CacheError, EagerlyWarning, MissingExtraError, OptionTypeError, OptionValueError
-from stand_ins import RedisServer
+from eagerly.errors import CacheError, MissingExtraError, OptionTypeError, OptionValueError
+from stand_ins import RedisServer, use_during_an_outage
 
 KEY = bytes(range(20))
 SECRET = b"known to these tests alone"
@@ -290,38 +289,8 @@ def test_an_outage_in_the_middle(server: RedisServer) -> None:
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
 def test_tasks_go_on_without_their_server_and_use_it_again(is_async: bool, server: RedisServer) -> None:
-    """While it is away calls miss, with one warning; when it is back they hit again, in the same session."""
-    ran: list[int] = []
-
-    def plain(x: int) -> int:
-        ran.append(x)
-        return x
-
-    async def coroutine(x: int) -> int:
-        return plain(x)
-
-    made: Any = task(coroutine if is_async else plain, name="work", cache=True)
-
-    def call(x: int) -> Any:
-        return asyncio.run(made(x)) if is_async else made(x)
-
     store = RedisStore(server.url, signing_key=SECRET, timeout=2.0)
-    with session(cache_store=store):
-        assert [call(1), call(1)] == [1, 1]
-        assert ran == [1]
-        server.kill()
-        with pytest.warns(EagerlyWarning, match="cache") as told:
-            assert [call(1), call(2), call(1)] == [1, 2, 1]
-        assert (len(told), ran) == (1, [1, 1, 2, 1])
-        server.start()
-        deadline = time.monotonic() + 30
-        while True:
-            before = len(ran)
-            call(3)
-            if len(ran) == before:  # a hit
-                break
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+    use_during_an_outage(store, server, server.start, is_async=is_async)
     store.close()
 
 

@@ -24,7 +24,7 @@ from eagerly._checks import Child
 from eagerly.cache._objects import open_root
 from eagerly.cache._remote import RemoteStore
 from eagerly.errors import CacheError, MissingExtraError, OptionTypeError, OptionValueError
-from stand_ins import S3Server
+from stand_ins import S3Server, use_during_an_outage
 
 KEY = bytes(range(20))
 SECRET = b"known to these tests alone"
@@ -377,6 +377,23 @@ def test_an_outage_in_the_middle(tmp_path: Path) -> None:
                 time.sleep(0.05)
         assert bytes(store.get(KEY) or b"") == b"after"
         assert store.stats().errors >= len(calls)
+        store.close()
+    finally:
+        server.kill()
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+def test_tasks_go_on_without_their_server_and_use_it_again(is_async: bool, tmp_path: Path) -> None:
+    server = S3Server(tmp_path)
+
+    def start() -> None:
+        server.start()
+        server.make_bucket("bucket")  # it forgets
+
+    try:
+        start()
+        store = RemoteStore("s3://bucket/cache", signing_key=SECRET, storage_options=server.options)
+        use_during_an_outage(store, server, start, is_async=is_async)
         store.close()
     finally:
         server.kill()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks import imports, machine
 from benchmarks.apart import last_words
-from benchmarks.caching import loop, report
+from benchmarks.caching import handover, loop, report
 from benchmarks.caching.findings import TITLES, look_into
 from benchmarks.caching.libraries import NAMES, load
 from benchmarks.caching.rows import ROWS, contestants
@@ -50,6 +50,11 @@ def main(arguments: Sequence[str]) -> int:
     parts += [f"Failed: {load(name).title} ({reason})." for name, reason in failed.items()]
     if timings:
         parts += ["### What caching costs", report.costs_table(timings, refused, names, _size(options))]
+    if wanted("handover", options):
+        sharing = [name for name in here if handover.takes_part(name)]
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            taken = handover.handovers(sharing, Path(folder), _size(options), 1 if options.quick else handover.ROUNDS)
+        parts += ["### What another process has stored", report.handovers_table(taken, _size(options))]
     checks = [key for key in TITLES if wanted(key, options)]
     if checks:
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
@@ -70,7 +75,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    keys = [*(row.key for row in ROWS), *TITLES, "loop", "import"]
+    keys = [*(row.key for row in ROWS), *TITLES, "handover", "loop", "import"]
     parser = PART.parser(keys, "library", [name for name in NAMES if name != "eagerly"])
     parser.add_argument("--kills", type=int, default=KILLS, metavar="N", help="processes to kill; default %(default)s")
     return parser

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from benchmarks.caching import loop
+from benchmarks.caching import handover, loop
 from benchmarks.caching.findings import ACCEPTED, TITLES, Findings
 from benchmarks.caching.libraries import load
 from benchmarks.caching.rows import ROWS
 from benchmarks.contest import Timing
 from benchmarks.report import seconds, table, verdict
 
-__all__ = ["Timings", "costs_table", "details", "gaps_table", "promises_table"]
+__all__ = ["Timings", "costs_table", "details", "gaps_table", "handovers_table", "promises_table"]
 
 Timings = Mapping[tuple[str, str], tuple[Timing, float]]
 """By row and library: the timing, and how many times that of eagerly in the same turns it is."""
@@ -24,8 +24,9 @@ def costs_table(timings: Timings, refused: Mapping[tuple[str, str], str], names:
         if (row.key, "eagerly") not in timings:
             continue
         ours, _ = timings[row.key, "eagerly"]
-        cells = [row.title.format(size=_bytes(size)), f"<= {seconds(row.target)}", seconds(row.reachable)]
-        cells.append(verdict(ours, row.target))
+        target = "" if row.target is None else f"<= {seconds(row.target)}"
+        cells = [row.title.format(size=_bytes(size)), target, seconds(row.reachable)]
+        cells.append("" if row.target is None else verdict(ours, row.target))
         for name in names:
             if (row.key, name) in timings:
                 timing, ratio = timings[row.key, name]
@@ -57,6 +58,16 @@ def gaps_table(gaps: Mapping[str, tuple[float, float]], size: int) -> str:
         judged = (f"<= {seconds(loop.TARGET)}", verdict(Timing(least, usual), loop.TARGET)) if ours else ("", "")
         rows.append((loop.TITLES[name], f"{seconds(usual)} (least {seconds(least)})", *judged))
     return table((f"while {_bytes(size)} are written", "longest gap, median", "target", "met?"), rows)
+
+
+def handovers_table(taken: Mapping[str, tuple[float, float]], size: int) -> str:
+    """How long it took to get what another process had stored."""
+    ours, _ = taken["eagerly"]
+    rows = []
+    for name, (least, usual) in taken.items():
+        reachable = f"<= {seconds(handover.REACHABLE)}" if name == "eagerly" else ""
+        rows.append((load(name).title, f"{seconds(usual)} (least {seconds(least)}, {least / ours:.3g}x)", reachable))
+    return table((f"an array of {_bytes(size)} from another process", "median", "reachable"), rows)
 
 
 def details(findings: Mapping[str, Findings], names: Sequence[str]) -> str:

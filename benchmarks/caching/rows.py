@@ -28,24 +28,26 @@ class Row:
     Attributes:
         key: What ``--only`` selects by.
         title: What the table says.
-        target: Seconds that eagerly may take.
+        target: Seconds that eagerly may take; None where the design names none.
         reachable: Seconds that the design names as what can be reached.
         enter: Makes a round of a library; `size` is that of arrays, in bytes.
         ours: How eagerly takes part.
         on_disk: Whether the others that take part are those that store on the disk, or those that do not.
         large: Whether it moves so much memory that it would disturb the small ones.
         least: Operations in a round at least: a round of a millisecond would be a handful of cold misses.
+        needs: The method of a library without which it does not take part.
     """
 
     key: str
     title: str
-    target: float
+    target: float | None
     reachable: float
     enter: Callable[[Library, int], Round]
     ours: type[Eagerly] = EagerlyWithoutMemory
     on_disk: bool = True
     large: bool = False
     least: int = 1
+    needs: str = "cached"
 
 
 def _hit(library: Library, _: int) -> Round:
@@ -54,6 +56,10 @@ def _hit(library: Library, _: int) -> Round:
 
 def _miss(library: Library, _: int) -> Round:
     return _misses(library.cached(work.add), library.around)
+
+
+def _lock(library: Library, _: int) -> Round:
+    return calls(library.lock(), around=library.around)
 
 
 def _load(library: Library, size: int) -> Round:
@@ -72,6 +78,7 @@ ROWS = (
     Row("hit-memory", "hit, memory tier, two scalars", 5 * US, 2.3 * US, _hit, ours=Eagerly, on_disk=False),
     Row("hit-disk", "hit, disk, two scalars", 14 * US, 10 * US, _hit),
     Row("miss", "miss, with storing and computing once", 80 * US, 60 * US, _miss, ours=Eagerly, least=25),
+    Row("lock", "lock of one key between processes, had and given back", None, 1.4 * US, _lock, needs="lock"),
     Row("load", "load an array result of {size}", 0.3 * MS, 0.03 * MS, _load, large=True),
     Row("argument", "hit with an array argument of {size}", 45 * MS, 27 * MS, _argument, large=True),
     Row("key", f"key of {INTS:,} ints", 3 * MS, 2 * MS, _key, large=True),
@@ -86,6 +93,8 @@ def contestants(
         for name in names:
             library = row.ours if name == "eagerly" else load(name)
             if name != "eagerly" and (library.on_disk != row.on_disk or row.key in library.leaves_out):
+                continue
+            if getattr(library, row.needs) is getattr(Library, row.needs):
                 continue
             try:
                 work_round = row.enter(library(folder / f"{row.key}-{name}" / "cache"), size)

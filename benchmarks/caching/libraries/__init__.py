@@ -64,6 +64,10 @@ class Library:
         """`function`, with its results cached; called by position."""
         raise NotImplementedError
 
+    def lock(self) -> Callable[[], Any]:
+        """A function that takes a lock which processes share, and gives it back. Not all have one."""
+        raise NotImplementedError
+
     def key(self, value: Any) -> Any:
         """What stands for the call of a function with this one argument: two calls are one if this is equal."""
         raise NotImplementedError

@@ -32,6 +32,15 @@ class Diskcache(Library):
         cached: Callable[..., Any] = self._cache.memoize()(function)
         return cached
 
+    def lock(self) -> Callable[[], Any]:
+        lock = self._library.Lock(self._cache, "key")
+
+        def acquire_and_release() -> None:
+            lock.acquire()
+            lock.release()
+
+        return acquire_and_release
+
     def key(self, value: Any) -> Any:
         return self._cache.disk.put(self._keyed.__cache_key__(value))
 
@@ -47,7 +56,7 @@ class Diskcache(Library):
 
 class DiskcacheBarrier(Diskcache):
     title = "diskcache.memoize, barrier"
-    leaves_out = frozenset({"keys", "kills", "load", "argument", "key"})
+    leaves_out = frozenset({"keys", "kills", "load", "argument", "key", "lock"})
 
     def cached(self, function: Callable[..., Any]) -> Callable[..., Any]:
         guarded = self._library.barrier(self._cache, self._library.Lock)(super().cached(function))

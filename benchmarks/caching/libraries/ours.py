@@ -33,6 +33,19 @@ class Eagerly(Library):
     def cached(self, function: Callable[..., Any]) -> Callable[..., Any]:
         return task(cache=True)(function)
 
+    def lock(self) -> Callable[[], Any]:
+        key = b"k" * 20
+        self.store.put(key, [b"value"])
+        self.store.try_lock(key)  # the file of locks is made, which changes the directory,
+        self.store.get(key)  # and who asks for a lock has looked for a result first
+
+        def lock() -> None:
+            held = self.store.try_lock(key)
+            assert held is not None
+            held.release()
+
+        return lock
+
     def key(self, value: Any) -> str:
         return _keyed.cache_key(value)
 
