@@ -142,6 +142,7 @@ SURFACE: dict[str, list[str]] = {
     "eagerly.hooks": ["EagerlySpec", "hook_impl", "register_plugins", "unregister_plugins"],
     "eagerly.registry": ["Command", "CommandTask", "Definition", "get", "list", "register"],
     "eagerly.runs": [
+        "UNSET",
         "Change",
         "MemoryRunStore",
         "Moved",

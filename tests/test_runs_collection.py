@@ -361,6 +361,8 @@ def test_the_largest_numbers_that_are_none_too_large(store: RunStore) -> None:
         (lambda run: runs.list(order_by="name"), OptionValueError, "takes 'created' or 'updated', not 'name'"),
         (lambda run: runs.list(descending=1), OptionTypeError, "takes True or False, not 1"),
         (lambda run: runs.list(statuses="running"), OptionTypeError, r"takes a list, not 'running'; write statuses="),
+        (lambda run: runs.list(session=5), OptionTypeError, "takes a session, or its id, not 5"),
+        (lambda run: runs.list(session=""), OptionValueError, "must not be empty"),
         (lambda run: runs.list(status="running", statuses=["failed"]), OptionValueError, "write one of them"),
         (lambda run: runs.list(since=datetime(2024, 1, 1)), OptionValueError, "tzinfo=UTC"),
         (lambda run: runs.list(since=3), OptionTypeError, "takes a datetime or"),
@@ -534,6 +536,7 @@ def test_filters(store: RunStore) -> None:
     assert found(status="failed") == [two] == found(statuses=["failed", "cancelled"])
     assert found(ids=[three, one.id]) == [one, three]
     assert found(parent=None) == [one, two]
+    assert found(parent=runs.UNSET) == [one, two, three]
     assert found(parent=one) == [three] == found(parent=one.id)
     assert found(session=inner) == [one] == found(session=inner.session_id)
     assert found(tags=["x"]) == [one, two]

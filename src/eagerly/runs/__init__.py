@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from eagerly._lazy import lazily as _lazily
 
 if TYPE_CHECKING:
+    from eagerly._sentinel import UNSET as UNSET
     from eagerly.runs import aio as aio
     from eagerly.runs._change import Change as Change
     from eagerly.runs._change import Moved as Moved
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from eagerly.runs._status import RunStatus as RunStatus
 
 __all__ = [
+    "UNSET",
     "Change",
     "MemoryRunStore",
     "Moved",
@@ -72,6 +74,7 @@ __all__ = [
 __getattr__, __dir__ = _lazily(
     __name__,
     {
+        "UNSET": "eagerly._sentinel",
         "Change": "eagerly.runs._change",
         "MemoryRunStore": "eagerly.runs._memory",
         "Moved": "eagerly.runs._change",

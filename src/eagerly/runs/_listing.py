@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Any, TypedDict
+from uuid import UUID
 
 from eagerly._sentinel import UNSET, UnsetType
 from eagerly.errors import OptionTypeError, OptionValueError
@@ -81,11 +82,11 @@ def make_query(
     if found_ids is not None and len(found_ids) > MAX_PAGE:
         raise OptionValueError(f"list(ids=...) takes {MAX_PAGE} at most, not {len(found_ids)}")
     return Query(
-        task=None if task is None else _name_of("list(task=...)", task, "name"),
+        task=None if task is None else text("list(task=...)", task, empty=False),
         statuses=None if wanted is None else tuple(run_status("list(status=...)", each) for each in wanted),
         ids=found_ids,
         parent=parent if parent is None or parent is UNSET else id_of("list(parent=...)", parent),
-        session=None if session is None else _name_of("list(session=...)", session, "session_id"),
+        session=None if session is None else _session_id(session),
         tags=None if tags is None else tag_list("list(tags=...)", tags),
         since=since_when("since", since),
         until=since_when("until", until),
@@ -131,6 +132,8 @@ def _several(name: str, values: object) -> tuple[Any, ...]:
     return tuple(found)
 
 
-def _name_of(what: str, value: object, attribute: str) -> str:
-    """A name, or the `attribute` of what has one: a task, a session."""
-    return text(what, value if isinstance(value, str) else str(getattr(value, attribute, value)), empty=False)
+def _session_id(session: object) -> str:
+    found = session if isinstance(session, str | UUID) else getattr(session, "session_id", None)
+    if not isinstance(found, str | UUID):
+        raise OptionTypeError(f"list(session=...) takes a session, or its id, not {session!r}")
+    return text("list(session=...)", str(found), empty=False)
