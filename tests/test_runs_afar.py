@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from eagerly import hook_impl, map_tasks, runs, session, task
+from eagerly.errors import WorkerCrashed
 from eagerly.runs import Run, RunStatus, SqliteRunStore
 from eagerly.testing import RecordingHooks
-from map_bodies import until, wait_for
+from map_bodies import quiet_die, until, wait_for
 
 PATIENCE = 60.0
 STEPS = [(None, "pending"), ("pending", "running"), ("running", "completed")]
@@ -94,6 +95,12 @@ def told(hooks: RecordingHooks, run_id: str) -> list[tuple[str | None, str]]:
     ]
 
 
+def last_of(hooks: RecordingHooks, run_id: str) -> str | None:
+    """What was told last that it has become."""
+    changes = told(hooks, run_id)
+    return changes[-1][1] if changes else None
+
+
 def is_in_order(changes: list[tuple[str | None, str]], last: str) -> bool:
     """They begin with a new run, each goes on from the one before, and all are over at the end."""
     follow = [previous for previous, _ in changes[1:]] == [status for _, status in changes[:-1]]
@@ -108,6 +115,7 @@ def test_runs_of_items(body: Any, store: SqliteRunStore, process_backend: Any) -
     hooks = RecordingHooks()
     with session(run_store=store, plugins=[hooks], backend=process_backend):
         made = map_tasks(body, range(20))
+        until(lambda: all(last_of(hooks, run_id) == "completed" for run_id in made), PATIENCE)
     assert len(set(made)) == 20
     for run_id in made:
         assert is_in_order(told(hooks, run_id), "completed"), told(hooks, run_id)
@@ -149,7 +157,7 @@ def test_a_run_that_is_cancelled_here(store: SqliteRunStore, process_backend: An
     with session(run_store=store, plugins=[hooks], backend=process_backend):
         [run_id] = map_tasks(submit_and_leave, [str(tmp_path)])
         runs.cancel(run_id)
-        until(lambda: told(hooks, run_id)[-1:] and told(hooks, run_id)[-1][1] == "cancelled", PATIENCE)
+        until(lambda: last_of(hooks, run_id) == "cancelled", PATIENCE)
     assert is_in_order(told(hooks, run_id), "cancelled")
 
 
@@ -215,3 +223,35 @@ def test_what_the_hook_is_given_is_of_use(store: SqliteRunStore, process_backend
     with session(run_store=store, plugins=[look], backend=process_backend):
         map_tasks(submit_and_wait, [3])
     assert look.outputs == [(6, "completed", "running")]
+
+
+@task
+def submit_and_die(folder: str) -> None:
+    run = wait.submit(folder)
+    Path(folder, "id").write_text(run.id)
+    quiet_die("os._exit")
+
+
+@task
+def submit_and_fail(folder: str) -> None:
+    Path(folder, "id").write_text(wait.submit(folder).id)
+    raise ZeroDivisionError
+
+
+def test_a_run_whose_worker_dies(store: SqliteRunStore, process_backend: Any, tmp_path: Path) -> None:
+    hooks = RecordingHooks()
+    with session(run_store=store, plugins=[hooks], backend=process_backend), pytest.raises(WorkerCrashed):
+        map_tasks(submit_and_die, [str(tmp_path)])
+    run_id = (tmp_path / "id").read_text()
+    assert is_in_order(told(hooks, run_id), "failed")
+
+
+def test_a_run_whose_item_fails(store: SqliteRunStore, process_backend: Any, tmp_path: Path) -> None:
+    hooks = RecordingHooks()
+    with session(run_store=store, plugins=[hooks], backend=process_backend):
+        with pytest.raises(ZeroDivisionError):
+            map_tasks(submit_and_fail, [str(tmp_path)])
+        run_id = (tmp_path / "id").read_text()
+        (tmp_path / "go").touch()
+        until(lambda: last_of(hooks, run_id) == "completed", PATIENCE)
+    assert is_in_order(told(hooks, run_id), "completed")

@@ -476,6 +476,31 @@ def test_it_works_on_both_sides_of_a_fork(store: SqliteRunStore, path: Path) -> 
     assert store.recover() == []
 
 
+def test_a_store_that_another_process_makes_while_it_is_looked_at(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is none of another program, only because it has tables by now."""
+    path.parent.mkdir()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")  # so far the other one has come
+    making: list[str] = []
+
+    def make(statement: str) -> None:
+        if "sqlite_master" in statement and not making:
+            making.append(statement)
+            prepare(str(path), 5)
+
+    def watched(*args: Any, **options: Any) -> sqlite3.Connection:
+        connection = CONNECT(*args, **options)
+        connection.set_trace_callback(make)
+        return connection
+
+    monkeypatch.setattr("eagerly.runs._sqlite_file.sqlite3.connect", watched)
+    made = SqliteRunStore(path)
+    with session(run_store=made):
+        assert runs.get(runs.create("import").id).task == "import"
+    made.close()
+    assert making
+
+
 class Lingering:
     """Stays within SQLite for a while in all that other threads do there.
 

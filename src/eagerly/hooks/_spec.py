@@ -254,7 +254,8 @@ class EagerlySpec:
 
         Runs that a body submits in another process are executed there, and told of if they are in a store that this
         process can open. Once that body has ended their rows are watched, so changes that follow one another within
-        50 ms may be told as one: ``previous`` is always what was told before.
+        50 ms may be told as one: ``previous`` is always what was told before. The session does not wait for those that
+        go on when it is left, on a backend of yours.
 
         Args:
             run: The run as it was then; ``run.status`` is what it has become.

@@ -104,9 +104,11 @@ def _version(connection: Connection, path: str) -> int:
     Raises:
         RunsError: It is no run store, or one of a newer version.
     """
+    connection.execute("BEGIN")  # all three as of one moment: another process may be making it
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (tables,) = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+    connection.execute("COMMIT")
     if not tables and not version:
         return 0
     if application != APPLICATION:
