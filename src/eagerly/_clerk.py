@@ -17,6 +17,7 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
+from eagerly._clock import SLICE
 from eagerly._once import nothing
 from eagerly.runs._passing import write_patiently
 
@@ -83,7 +84,7 @@ class Clerk:
         done = threading.Event()
         self.do(done.set)
         end = None if timeout is None else time.monotonic() + timeout
-        while not done.wait(0.05):  # in slices, so that Ctrl-C arrives
+        while not done.wait(SLICE):
             if end is not None and time.monotonic() > end:
                 return
 

@@ -108,7 +108,9 @@ class Engines:
         if mine is not None and mine.place == store.place:
             store = mine
         if run.owner != store.owner():
-            self._hearsay.setdefault(store.place, Hearsay(store)).hear(hook, run._record)
+            # Maps may be read in several threads: all of them get the one that came first.
+            known = self._hearsay.get(store.place) or self._hearsay.setdefault(store.place, Hearsay(store))
+            known.hear(hook, run._record)
 
     def has_heard_of(self, run_id: str) -> bool:
         """Whether a worker has told of it before."""

@@ -31,9 +31,9 @@ from eagerly._share import reading
 from eagerly._wire import PLAIN, dump, load, pack_error, reason
 from eagerly._worker_run import RunSpec, WorkerRun
 from eagerly.backends._protocol import SPECS_KEPT
-from eagerly.errors import BackendError, EagerlyError, EagerlyWarning, TaskTimeoutError
+from eagerly.errors import BackendError, EagerlyWarning, TaskTimeoutError
 from eagerly.hooks._compile import compile_hooks
-from eagerly.runs._live import UNWRITTEN
+from eagerly.runs._live import wait_until_written
 
 if TYPE_CHECKING:
     from eagerly._item import ItemScope
@@ -273,9 +273,7 @@ def _until_written(give: Callable[..., Any], *args: Any) -> Any:
     try:
         return give(*args)
     finally:
-        for run in [*UNWRITTEN]:
-            with contextlib.suppress(EagerlyError):  # which is told to whoever has submitted it
-                run.ready()
+        wait_until_written()
         item: Any = here.get()
         note_left_runs(item)
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any
 
 from eagerly._paths import absolute
 from eagerly._scope import current_session
 from eagerly._settings import resolve_settings
 from eagerly._stores import memory_runs, run_store
-from eagerly.errors import EagerlyError
 from eagerly.runs._actions import listeners
-from eagerly.runs._live import LIVE, UNWRITTEN
+from eagerly.runs._live import LIVE, wait_until_written
 from eagerly.runs._recorder import recorder_of
 from eagerly.runs._run import Run
 
@@ -37,9 +35,7 @@ def settled_run_store() -> RunStore:
     recorder = recorder_of(store, make=False)
     if recorder is not None:
         recorder.flush()
-    for run in [*UNWRITTEN]:
-        with contextlib.suppress(EagerlyError):  # which is told to whoever has submitted it
-            run.ready()
+    wait_until_written()
     return store
 
 

@@ -5,16 +5,19 @@ Who executes them registers them here. Nothing here does.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from eagerly.errors import EagerlyError
+
 if TYPE_CHECKING:
     from eagerly.runs._payload import Payload
     from eagerly.runs._record import RunRecord
 
-__all__ = ["LIVE", "UNWRITTEN", "Live"]
+__all__ = ["LIVE", "UNWRITTEN", "Live", "wait_until_written"]
 
 
 class Live(Protocol):
@@ -72,6 +75,13 @@ LIVE: Final[weakref.WeakValueDictionary[str, Live]] = weakref.WeakValueDictionar
 
 UNWRITTEN: Final[set[Live]] = set()
 """Those whose records are about to be written, by another thread than the one that has submitted them."""
+
+
+def wait_until_written() -> None:
+    """Until the records of all runs that were submitted so far are there, or could not be made. May block."""
+    for run in [*UNWRITTEN]:
+        with contextlib.suppress(EagerlyError):  # which is told to whoever has submitted it
+            run.ready()
 
 
 def _after_fork() -> None:

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from eagerly._once import SLICE
+from eagerly._once import SLICE, nothing
 from eagerly._steps import Until
 from eagerly.errors import EagerlyError, RunNotFound, RunsError, RunTimeout
 from eagerly.runs._passing import is_passing
@@ -29,11 +29,11 @@ class _News:
 
     def __init__(self, store: RunStore, run_id: str, until: Callable[[RunRecord], bool]) -> None:
         self.last: RunRecord | EagerlyError | None = None
-        self.end: Callable[[], None] = _nothing
+        self.end: Callable[[], None] = nothing
         self._store = store
         self._run_id = run_id
         self._until = until
-        self._settle: Callable[[], object] = _nothing
+        self._settle: Callable[[], object] = nothing
 
     def begin(self, settle: Callable[[], object]) -> None:
         self._settle = settle
@@ -110,7 +110,3 @@ async def wait_for_async(
     finally:
         news.end()
     return news.record()
-
-
-def _nothing() -> None:
-    pass
