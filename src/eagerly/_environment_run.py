@@ -204,7 +204,8 @@ class AttachedRun(RunVoice):
         return news is None
 
     def _heard(self, record: RunRecord) -> None:
-        self.record = record
+        with self._lock:  # one thread may be late with what was so before
+            self.record = max(self.record, record, key=lambda each: each.updated_at)
         if record.status.final or record.stop_requested_at is not None:
             self._asked.happen()
 

@@ -92,6 +92,8 @@ class RunStore(Protocol):
     def watch(self, run_id: str, tell: Callable[[RunRecord | EagerlyError | None], bool], /) -> Callable[[], None]:
         """Call `tell` with the run soon, and again whenever it may have changed, from any thread.
 
+        Two threads may do so at once, and then it may hear last what was so before; `RunRecord.updated_at` tells.
+
         Args:
             run_id: Which run.
             tell: Gets the run; None if there is none; an error if it cannot be known. Returns whether that was all

@@ -25,10 +25,14 @@ def ended(record: RunRecord) -> bool:
 
 
 class _News:
-    """What was told last, and whether that is what was waited for."""
+    """What was told, and whether that is what was waited for.
+
+    Two threads may tell at once, and the later one what was so before: what was waited for, once told, stays.
+    """
 
     def __init__(self, store: RunStore, run_id: str, until: Callable[[RunRecord], bool]) -> None:
         self.last: RunRecord | EagerlyError | None = None
+        self._found: RunRecord | EagerlyError | None = None
         self.end: Callable[[], None] = nothing
         self._store = store
         self._run_id = run_id
@@ -43,15 +47,16 @@ class _News:
         self.last = news
         settled = not isinstance(news, RunRecord) or self._until(news)
         if settled:
+            self._found = self._found or news
             self._settle()
         return settled
 
     def record(self) -> RunRecord:
-        if isinstance(self.last, EagerlyError):
-            raise self.last
-        if self.last is None:
+        if isinstance(self._found, EagerlyError):
+            raise self._found
+        if self._found is None:
             raise RunNotFound(f"there is no run {self._run_id!r} in {self._store.place}", run_id=self._run_id)
-        return self.last
+        return self._found
 
     def late(self, timeout: float | None) -> RunTimeout:
         return too_late(self._run_id, str(self.last.status) if isinstance(self.last, RunRecord) else "", timeout)
@@ -76,12 +81,12 @@ def wait_for(
     """
     news = _News(store, run_id, until)
     try:
-        news.last = store.get(run_id)
+        there = news.tell(store.get(run_id))
     except RunsError as error:
         if not is_passing(error):
             raise
     else:
-        if news.last is None or until(news.last):
+        if there:
             return news.record()  # which needs no thread that watches
     happened = threading.Event()
     news.begin(happened.set)
