@@ -31,7 +31,7 @@ LAYERS: list[list[str]] = [
     ],
     ["cache", "datasets", "hooks._marker", "hooks._spec", "hooks._compile", "hooks._registry", "hooks"],
     [
-        *["_threads", "_deadline", "_steps", "_once", "_command_guard", "_command_process", "runs._passing"],
+        *["_threads", "_deadline", "_crew", "_steps", "_once", "_command_guard", "_command_process", "runs._passing"],
         *["_clerk", "runs", "_stores", "backends"],
     ],
     [

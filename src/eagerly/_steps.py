@@ -6,14 +6,13 @@ means stands here twice, once for threads and once for event loops; what the ste
 
 from __future__ import annotations
 
-import contextvars
 import threading
 import time
 from collections.abc import Callable, Generator
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from eagerly._clock import SLICE
-from eagerly._threads import Job, start_on_helper
+from eagerly._crew import hand_in
 
 __all__ = ["Access", "Pause", "Plan", "Step", "Until", "carry_out", "carry_out_async"]
 
@@ -146,7 +145,7 @@ def _tell(loop: Any, future: Any, outcome: Any = None) -> None:
 
 
 async def _in_helper(run: Callable[[], T]) -> T:
-    """Run something that blocks on a helper thread of ours: those of asyncio may all be busy with the user's work."""
+    """Run something that blocks on a thread of ours: those of asyncio may all be busy with the user's work."""
     import asyncio
 
     loop = asyncio.get_running_loop()
@@ -159,7 +158,7 @@ async def _in_helper(run: Callable[[], T]) -> T:
             outcome = None, error
         _tell(loop, future, outcome)
 
-    start_on_helper(Job(work, contextvars.copy_context()))
+    hand_in(work)
     result, error = await future
     if error is not None:
         try:

@@ -7,15 +7,14 @@ call or repeat it: trouble with it is a miss, a warning once per store, and a ho
 from __future__ import annotations
 
 import contextlib
-import contextvars
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from eagerly._crew import hand_in
 from eagerly._dataset_saving import claim_dataset, save_result, store_of
 from eagerly._scope import OUTSIDE
 from eagerly._settings import mode_outside, resolve_settings
 from eagerly._steps import Access, Plan, carry_out
 from eagerly._stores import cache_client, key_maker, replay_frames
-from eagerly._threads import Job, start_on_helper
 from eagerly._warnings import warn
 from eagerly.cache._flight import Flight, Outcome
 from eagerly.cache._protocol import MISSING
@@ -116,7 +115,7 @@ def aside(run: Callable[[], object], *, blocking: bool) -> None:
     """Tidy up, without a word if that fails; on a helper thread if this one must not wait for it and there is one."""
     if blocking:
         with contextlib.suppress(RuntimeError):  # no thread can be started
-            start_on_helper(Job(run, contextvars.copy_context()))
+            hand_in(run)
             return
     with contextlib.suppress(Exception):
         run()
