@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import eagerly
-from eagerly.backends import ThreadBackend, Work
+from eagerly.backends import ThreadBackend, Work, register_backend, unregister_backend
 from eagerly.contracts import BackendContract
 from eagerly.errors import BackendError
 
@@ -171,6 +171,29 @@ def test_a_backend_that_breaks_a_promise_fails_its_test(make: Any, test: str) ->
         getattr(contract_of(make), f"test_{test}")()
     for right in (ThreadBackend, Bytes):
         getattr(contract_of(right), f"test_{test}")()
+
+
+def test_what_it_has_made_by_name_it_closes() -> None:
+    is_open: list[ThreadBackend] = []
+
+    class Counted(ThreadBackend):
+        def open(self) -> None:
+            super().open()
+            if self not in is_open:
+                is_open.append(self)
+
+        def close(self) -> None:
+            super().close()
+            is_open.remove(self)
+
+    register_backend("counted", Counted)
+    try:
+        contract = contract_of(lambda: "counted")
+        for test in ("it_has_what_a_backend_has", "inner_maps_on_the_same_backend_end"):
+            getattr(contract, f"test_{test}")()
+    finally:
+        unregister_backend("counted")
+    assert is_open == []
 
 
 def test_what_is_no_backend_is_refused() -> None:

@@ -62,15 +62,13 @@ class BackendContract:
 
     def test_it_has_what_a_backend_has(self) -> None:
         """It is a `Backend`; `open` may be called again; its capabilities are told, and stay what they are."""
-        backend = resolve_backend(self.make_backend())
-        check(isinstance(backend, Backend), f"{backend!r} lacks a method or an attribute of Backend")
-        backend.open()
-        can = backend.capabilities
-        backend.open()
-        equal(type(can), Capabilities, "the type of .capabilities")
-        equal(backend.capabilities, can, "the capabilities, after another open()")
-        check(can.workers >= 1, f"it says that it has {can.workers} workers")
-        check(bool(can.name.strip()), "it has no name")
+        with self._opened() as backend:
+            can = backend.capabilities
+            backend.open()
+            equal(type(can), Capabilities, "the type of .capabilities")
+            equal(backend.capabilities, can, "the capabilities, after another open()")
+            check(can.workers >= 1, f"it says that it has {can.workers} workers")
+            check(bool(can.name.strip()), "it has no name")
 
     def test_several_maps_at_a_time(self) -> None:
         """Threads may map over one backend at the same time, and each gets what is its own."""
@@ -341,9 +339,20 @@ class BackendContract:
     # How the tests do it
 
     def _can(self) -> Capabilities:
-        backend = resolve_backend(self.make_backend())
+        with self._opened() as backend:
+            return backend.capabilities
+
+    @contextlib.contextmanager
+    def _opened(self) -> Generator[Backend]:
+        given = self.make_backend()
+        backend = resolve_backend(given)
+        check(isinstance(backend, Backend), f"{backend!r} lacks a method or an attribute of Backend")
         backend.open()
-        return backend.capabilities
+        try:
+            yield backend
+        finally:
+            if isinstance(given, str):  # one that was made here, of that name
+                backend.close()
 
     def _map(self, func: Callable[..., Any], *iterables: Any, **options: Any) -> Any:
         return map_tasks(func, *iterables, backend=self.make_backend(), **options)
