@@ -5,11 +5,13 @@ from __future__ import annotations
 import random
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eagerly import load_dataset, save_dataset, session, task
 from eagerly.datasets._manifest import is_version, next_version
 from eagerly.datasets._store import DatasetStore
 from eagerly.errors import DatasetNotFoundError
@@ -169,6 +171,28 @@ def test_lineage(store: DatasetStore) -> None:
     assert store.lineage("raw.json").sources == ()
     with pytest.raises(DatasetNotFoundError):
         store.lineage("nothing")
+
+
+@pytest.mark.parametrize("options", [{"dataset": "report.json"}, {}, {"dataset": "report.json", "cache": True}])
+def test_what_an_attempt_has_loaded_that_failed_is_no_source(
+    store: DatasetStore, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    tries = iter(["wrong.json", "right.json"])
+
+    @task(retries=1, **options)
+    def report() -> int:
+        loaded = load_dataset(key := next(tries))
+        if key == "wrong.json":
+            raise ValueError(key)
+        if not options:
+            save_dataset("report.json", loaded)
+        return loaded  # type: ignore[no-any-return]  # an int
+
+    with session(dataset_store=store, cache_store=tmp_path / "cache"):
+        save_dataset("wrong.json", 1)
+        save_dataset("right.json", 2)
+        assert report() == 2
+    assert [source.key for source in store.lineage("report.json").sources] == ["right.json"]
 
 
 def test_lineage_knows_where_it_ends(tmp_path: Path) -> None:

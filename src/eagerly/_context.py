@@ -123,10 +123,15 @@ class TaskContext(RunControls, TaskMetadata):
 
     @property
     def sources(self) -> list[dict[str, Any]]:
-        """The datasets that the body has loaded so far, for the manifests of those that it saves."""
+        """The datasets that this attempt has loaded so far, for the manifests of those that it saves."""
         if self._stored is not None:
             return self._stored.sources
         return vars(self).setdefault("_sources", [])  # type: ignore[no-any-return]  # of sources
+
+    def _forget_sources(self) -> None:
+        vars(self).pop("_sources", None)
+        if self._stored is not None:
+            self._stored.sources = []
 
     @property
     def reporter(self) -> Reporter:
@@ -244,6 +249,7 @@ class TaskContext(RunControls, TaskMetadata):
             self._end_retry(succeeded=False)
         if delay is not None:
             self.attempt += 1
+            self._forget_sources()
             self._note_run(attempt=self.attempt)
             if (hook := self._session.hooks.before_node_retry) is not None:
                 hook(self, self.attempt, error, delay)
