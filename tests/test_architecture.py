@@ -20,7 +20,7 @@ PACKAGE = SRC / "eagerly"
 
 LAYERS: list[list[str]] = [
     [
-        *["errors", "typing", "_sentinel", "_numbers", "_life", "_lazy", "_paths", "_filesystems"],
+        *["errors", "typing", "_sentinel", "_numbers", "_life", "_lazy", "_paths", "_program", "_filesystems"],
         *["_file_locks", "_checks"],
     ],
     [

@@ -346,3 +346,57 @@ def test_clusters_get_what_stands_in_main_too(tmp_path: Path, backend: str) -> N
         """,
     )
     assert said == "[True, True, False, True] True\n"
+
+
+KEPT = """
+    import sys
+    from eagerly import map_tasks, session, task
+    @task(cache=True, cache_version="1")
+    def told(x):
+        return x + {step}
+    @task(cache=True)
+    def looked_at(x):
+        return x + 1
+    def own():
+        @task(cache=True)
+        def local(x):
+            return x
+        return local
+    with session(cache_store=sys.argv[1], backend={backend}):
+        for each in (told, looked_at, own()):
+            print(map_tasks(each, [1]), each.is_cached(1), map_tasks(each, [2]), each(2), end=" ")
+"""
+
+
+@everywhere
+def test_what_workers_have_stored_is_found_by_the_script_and_by_no_other(tmp_path: Path, backend: str) -> None:
+    cache = str(tmp_path / "cache")
+    for main, step in (("one.py", 10), ("two.py", 20), ("one.py", 30)):
+        said = run_script(tmp_path, KEPT.format(step=step, backend=backend), cache, main=main)
+        kept = {"one.py": 10, "two.py": 20}[main]
+        assert said == f"[{kept + 1}] True [{kept + 2}] {kept + 2} [2] True [3] 3 [1] True [2] 2 "
+
+
+@everywhere
+def test_functions_of_main_have_their_file_and_lines(tmp_path: Path, backend: str) -> None:
+    said = run_script(
+        tmp_path,
+        f"""
+        import inspect
+        import traceback
+        from eagerly import map_tasks, task
+        @task
+        def divide(x):
+            return 1 / x
+        def source():
+            return inspect.getsource(source)
+        print(map_tasks(lambda _: source(), [1], backend={backend})[0].splitlines()[1].strip())
+        try:
+            map_tasks(divide, [0], backend={backend})
+        except ZeroDivisionError as error:
+            print("".join(traceback.format_exception(error)))
+        """,
+    )
+    assert said.startswith("return inspect.getsource(source)\n")
+    assert f'File "{tmp_path / "script.py"}", line 7, in divide\n' in said
+    assert "return 1 / x\n" in said

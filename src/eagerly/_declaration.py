@@ -15,6 +15,7 @@ from eagerly._dataset_options import DATASET_OPTIONS, dataset_options
 from eagerly._injection import injected_parameter, injecting, without_parameter
 from eagerly._names import NameTemplate
 from eagerly._numbers import seconds
+from eagerly._program import lasting_name
 from eagerly._retry import Retry, retry_from
 from eagerly._run_options import RunOutputForm, run_output_form
 from eagerly._sentinel import UNSET
@@ -66,6 +67,7 @@ class Declaration:
         "description",
         "driver",
         "func",
+        "home",
         "is_async",
         "is_generator",
         "keys",
@@ -114,6 +116,7 @@ class Declaration:
         named = innermost(self.func)
         self.qualname = getattr(named, "__qualname__", self.plain)
         self.module = getattr(named, "__module__", None)
+        self.home: str | None = None  # what its module is called for good, if it is another process's ``__main__``
         self.check, self.bind = compile_binders(self.func, self.signature)
 
         given = {**DEFAULTS, **options}
@@ -153,8 +156,14 @@ class Declaration:
     def qualified_name(self) -> str:
         return f"{self.module or '?'}.{self.qualname}"
 
+    @property
+    def lasting_module(self) -> str:
+        """What its module is called in keys: in every process, and by those who run another script, the same."""
+        return self.home or lasting_name(self.module)
+
     def share_keys(self, other: Declaration) -> None:
         """Have the code of another declaration of this function, and make the same keys if told the same of them."""
+        self.home = other.home
         self.code = other.code  # looked at once for both: a closure may change meanwhile
         mine, others = self.caching, other.caching
         if mine is not None and others is not None and mine[1:] == others[1:]:  # all but the store

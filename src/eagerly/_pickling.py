@@ -6,12 +6,15 @@ in ``__main__`` or in a function, lambdas, and copies made by ``task.options()``
 
 from __future__ import annotations
 
+import functools
+import io
 import sys
 import threading
+import types
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["find_importable", "reduce_bound", "reduce_decorated"]
+__all__ = ["dump_by_value", "find_importable", "reduce_bound", "reduce_decorated"]
 
 _inside = threading.local()
 
@@ -47,13 +50,42 @@ def reduce_bound(bound: Any, owner: type, reduced: tuple[Any, ...]) -> tuple[Any
 
 
 def _by_value(decorated: Any) -> tuple[Any, ...]:
-    import cloudpickle
-
     _inside.cloudpickle = True
     try:
-        return _loads, (cloudpickle.dumps(decorated),)  # pyright: ignore[reportUnknownMemberType]  # untyped
+        return _loads, (dump_by_value(decorated),)
     finally:
         _inside.cloudpickle = False
+
+
+def dump_by_value(value: object, **options: Any) -> bytes:
+    """`value` as cloudpickle makes bytes of it, but functions keep the names of their files.
+
+    Without those, tracebacks, warnings, log records and debuggers have no line to show of a function in another
+    process.
+
+    Args:
+        value: What to pickle.
+        options: As for `pickle.Pickler`.
+    """
+    file = io.BytesIO()
+    _pickler()(file, 5, **options).dump(value)
+    return file.getvalue()
+
+
+@functools.cache
+def _pickler() -> Callable[..., Any]:
+    import cloudpickle
+
+    base: Any = cloudpickle.Pickler
+
+    class Pickler(base):  # type: ignore[misc]  # untyped
+        def reducer_override(self, obj: Any) -> Any:
+            if type(obj) is not types.CodeType:
+                return base.reducer_override(self, obj)
+            make, given = base.dispatch_table[types.CodeType](obj)
+            return make, tuple(obj.co_filename if each == "<dynamic-code>" else each for each in given)
+
+    return Pickler
 
 
 def find_importable(func: Callable[..., Any]) -> Any:

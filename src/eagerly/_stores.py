@@ -52,7 +52,8 @@ def key_maker(declaration: Declaration) -> KeyMaker:
 
     assert declaration.caching is not None
     parameters = declaration.signature.parameters
-    return KeyMaker(declaration.body, declaration.module, declaration.qualname, parameters, declaration.caching)
+    module = declaration.lasting_module
+    return KeyMaker(declaration.body, module, declaration.qualname, parameters, declaration.caching)
 
 
 def code_digest(declaration: Declaration) -> str:

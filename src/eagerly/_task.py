@@ -306,7 +306,8 @@ class Task(LooksLikeFunction, CacheControls[P], Generic[P, R]):
         named = find_importable(declaration.body)
         if named is not self and isinstance(named, Task) and named.declaration.body is declaration.body:
             return named._with, (_travelling(declaration.options),)
-        return reduce_decorated(self, declaration.body, (declaration.undecorated, _travelling(declaration.options)))
+        state = declaration.undecorated, _travelling(declaration.options), declaration.lasting_module
+        return reduce_decorated(self, declaration.body, state)
 
     def _with_declaration(self, declaration: Declaration) -> Self:
         """This task, bound as it is, told something else."""
@@ -324,8 +325,10 @@ class Task(LooksLikeFunction, CacheControls[P], Generic[P, R]):
             declaration.version = self.declaration.version  # also one that it was registered with
         return type(self)(declaration)
 
-    def _restore(self, undecorated: Any, options: dict[str, Any]) -> None:
-        type(self).__init__(self, Declaration(undecorated, options))
+    def _restore(self, undecorated: Any, options: dict[str, Any], home: str | None) -> None:
+        declaration = Declaration(undecorated, options)
+        declaration.home = home
+        type(self).__init__(self, declaration)
 
     def __repr__(self) -> str:
         told = "".join(f", {name}={value!r}" for name, value in self.declaration.options.items())

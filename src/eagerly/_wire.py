@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
+from eagerly._pickling import dump_by_value
 from eagerly.errors import EagerlyError, RemoteError
 
 __all__ = [
@@ -74,10 +75,8 @@ def dump(
             return data
     except Exception:  # a lambda, a local class, a lock: cloudpickle takes some of them, and tells about the others
         pass
-    import cloudpickle
-
     again()
-    return cloudpickle.dumps(value, 5, buffer_callback=buffer_callback)  # type: ignore[no-any-return]  # untyped
+    return dump_by_value(value, buffer_callback=buffer_callback)
 
 
 load = pickle.loads

@@ -15,6 +15,8 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, TypeGuard
 
+from eagerly._program import file_of
+
 __all__ = [
     "can_be_typed_anew",
     "class_is_own",
@@ -65,12 +67,6 @@ def package_of(namespace: Mapping[str, Any]) -> str | None:
 def can_be_typed_anew(namespace: Mapping[str, Any] | None) -> bool:
     """Whether what is in a module may be replaced and changed at any moment, as by the next cell of a notebook."""
     return namespace is not None and (hasattr(sys, "ps1") or file_of(namespace) is None)
-
-
-def file_of(namespace: Mapping[str, Any]) -> str | None:
-    """The file of a module, if it has one: what is read from the standard input may say ``<stdin>``."""
-    file = namespace.get("__file__")
-    return None if not isinstance(file, str) or file.startswith("<") else file
 
 
 def class_of(value: Any) -> type[Any]:

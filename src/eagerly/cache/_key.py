@@ -10,8 +10,9 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from eagerly._callables import innermost
+from eagerly._program import MAIN, file_of
 from eagerly.cache._code import CodeVersion, look_at
-from eagerly.cache._code_owner import can_be_typed_anew, file_of
+from eagerly.cache._code_owner import can_be_typed_anew
 from eagerly.cache._code_watch import NEVER_LOOKED, Watch
 from eagerly.cache._encode import encode_arguments
 from eagerly.cache._encode_walk import HANDLERS, Walk
@@ -29,9 +30,6 @@ __all__ = ["PYTHON", "CallKey", "KeyMaker", "argument_digest", "read_description
 SCHEMA: Final = "eagerly cache key 1"
 """Changes when keys are made in another way, so that old ones are not found any more."""
 
-MAIN: Final = "__main__"
-NOTEBOOK_NAMES: Final = ("__vsc_ipynb_file__", "__session__")
-"""Globals in which notebooks have the name of their file."""
 _SMALL: Final = frozenset({int, float, bool, type(None), complex})
 _SHORT: Final = 10_000  # characters of a text that is encoded in no time
 PYTHON: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -83,7 +81,7 @@ class KeyMaker:
 
     Args:
         func: The user's function.
-        module: The name of its module.
+        module: The name of its module, for good.
         qualname: Its qualified name.
         parameters: Its parameters by name.
         options: What the task was told.
@@ -108,13 +106,13 @@ class KeyMaker:
     def __init__(
         self,
         func: Callable[..., Any],
-        module: str | None,
+        module: str,
         qualname: str,
         parameters: Mapping[str, inspect.Parameter],
         options: CacheOptions,
     ) -> None:
         self.func = func
-        self.tag = f"{_lasting_name(module)}.{qualname}"
+        self.tag = f"{module}.{qualname}"
         file = file_of(getattr(innermost(func), "__globals__", {}))
         self.script_tag = self.tag if file is None else f"{MAIN} {os.path.realpath(file)}.{qualname}"
         self._hash = options.hash
@@ -261,27 +259,3 @@ def _framed(*parts: str) -> bytes:
 def _namespace_of(func: Any) -> Mapping[str, Any] | None:
     function = innermost(func)
     return getattr(function, "__globals__", None) or getattr(type(function).__call__, "__globals__", None)
-
-
-def _lasting_name(module: str | None) -> str:
-    """The name of a module; for a script, which is called ``__main__`` like all others, its file."""
-    if module != MAIN:
-        return module or "?"
-    main = sys.modules.get("__main__")
-    spec = getattr(main, "__spec__", None)
-    if spec is not None and isinstance(getattr(spec, "name", None), str):
-        return str(spec.name)  # started with `python -m`
-    namespace = {} if main is None else vars(main)
-    file = file_of(namespace)
-    if file is not None:
-        return f"{module} {os.path.realpath(file)}"
-    notebook = _notebook(namespace)
-    return module if notebook is None else f"{module} {notebook}"
-
-
-def _notebook(namespace: Mapping[str, Any]) -> str | None:
-    """The file of the notebook that runs here, as Visual Studio Code or Jupyter tell it."""
-    if "get_ipython" not in namespace:
-        return None  # the environment of Jupyter reaches programs that a notebook starts
-    told = (*(namespace.get(name) for name in NOTEBOOK_NAMES), os.environ.get("JPY_SESSION_NAME"))
-    return next((each for each in told if isinstance(each, str) and each), None)
