@@ -500,3 +500,15 @@ def test_strict_hooks_raise_whatever_runs_where(engine: Any) -> None:
             map_tasks(square, range(30), backend=engine)
         assert map_tasks(len, ["a"], backend="inline", errors="return")[0] is not None
     hooks.verify()
+
+
+@pytest.mark.parametrize("kind", ["inline", "thread", "process"])
+def test_a_log_call_that_does_not_fit_its_arguments_fails_nothing(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def careless(x: int) -> int:
+        logging.raiseExceptions = False  # what a worker would print
+        logging.getLogger("tests.careless").warning("%d", "x")
+        return x
+
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    monkeypatch.setattr(logging.getLogger("tests.careless"), "propagate", kind == "process")
+    assert map_tasks(task(careless), [1], backend=kind) == [1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from queue import Empty
@@ -271,3 +272,33 @@ def test_ctrl_c_just_when_a_wait_is_over_shows_nothing_else():
     with pytest.raises(KeyboardInterrupt) as caught:
         inbox.wait(0.001)
     assert caught.value.__context__ is None
+
+
+FORKED = """
+import os
+from eagerly import iter_tasks, session, task
+from eagerly.errors import BackendError
+@task
+def same(x):
+    return x
+with session(backend="{kind}"):
+    results = iter_tasks(same, range(100), window=4, chunk=1)
+    assert next(results) == 0
+    child = os.fork()
+    if not child:
+        try:
+            list(results)
+        except BackendError as error:
+            print("refused" if "from which this one was forked" in str(error) else error, flush=True)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    print(list(results) == list(range(1, 100)))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.parametrize("kind", ["thread", "process"])
+def test_a_forked_child_cannot_read_the_map_of_its_parent(kind: str) -> None:
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORKED.format(kind=kind)]
+    done = subprocess.run(command, check=False, timeout=120, capture_output=True, text=True)
+    assert (done.stdout.split(), done.stderr) == (["refused", "True"], "")

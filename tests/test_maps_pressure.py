@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import gc
 import itertools
@@ -544,3 +545,40 @@ def test_nothing_is_left_of_fifty_maps():
         with session(backend="process"):
             map_tasks(bodies.double, range(5))
     assert census() == before
+
+
+@task
+async def turn(x: int) -> int:
+    await asyncio.sleep(0)
+    return x
+
+
+def test_a_map_that_is_closed_early_leaves_no_cancellation_behind() -> None:
+    """The loop of a worker may just have ended its item when it is asked to cancel it."""
+    for _ in range(60):
+        results = iter_tasks(turn, range(1000), backend="thread")
+        assert next(results) == 0
+        results.close()  # type: ignore[attr-defined]  # a generator
+
+
+@pytest.mark.parametrize("kind", ["inline", "thread"])
+def test_a_map_that_was_begun_outside_of_a_loop_is_read_within(kind: str) -> None:
+    results = iter_tasks(turn, range(100), backend=kind)
+    assert next(results) == 0
+
+    async def read() -> None:
+        if kind == "inline":
+            with pytest.raises(BackendError, match=r"write async for \.\.\. in aiter_tasks"):
+                next(results)
+        else:
+            assert next(results) == 1
+        results.close()  # type: ignore[attr-defined]  # a generator
+
+    asyncio.run(read())
+    unread = iter_tasks(turn, range(100), backend=kind)
+
+    async def begin() -> None:
+        with pytest.raises(BackendError, match=r"write async for result in aiter_tasks\(turn"):
+            next(unread)
+
+    asyncio.run(begin())

@@ -400,3 +400,33 @@ def test_functions_of_main_have_their_file_and_lines(tmp_path: Path, backend: st
     assert said.startswith("return inspect.getsource(source)\n")
     assert f'File "{tmp_path / "script.py"}", line 7, in divide\n' in said
     assert "return 1 / x\n" in said
+
+
+@pytest.mark.parametrize(
+    "call", ["map_tasks(double, [1, 2], backend='process')", "double.options(backend='process').submit(1).result()"]
+)
+def test_a_module_that_maps_as_it_is_imported_is_told(tmp_path: Path, call: str) -> None:
+    """Its workers import it, would map, and start workers that import it; as a script it is run."""
+    (tmp_path / "flow.py").write_text(
+        "from eagerly import map_tasks, session, task\n"
+        "@task\n"
+        "def double(x):\n"
+        "    return 2 * x\n"
+        "with session():\n"
+        f"    print({call})\n"
+    )
+    done = [
+        subprocess.run(
+            [sys.executable, *how],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": SOURCE},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        for how in (("-c", "import flow"), ("flow.py",))
+    ]
+    assert done[0].returncode == 1
+    assert "the module flow calls its own tasks on 'process' while it is imported" in done[0].stderr
+    assert "below if __name__ == '__main__':" in done[0].stderr
+    assert (done[1].returncode, done[1].stdout) == (0, "[2, 4]\n" if "map" in call else "2\n")

@@ -19,7 +19,7 @@ from eagerly._session import session
 from eagerly._share import share
 from eagerly._tasks import make_task
 from eagerly.backends._protocol import Backend, Capabilities
-from eagerly.backends._registry import resolve_backend
+from eagerly.backends._registry import opened
 from eagerly.cache._disk import DiskStore
 from eagerly.errors import BackendError, RemoteError, WorkerCrashed
 from eagerly.testing import RecordingHooks
@@ -62,7 +62,8 @@ class BackendContract:
 
     def test_it_has_what_a_backend_has(self) -> None:
         """It is a `Backend`; `open` may be called again; its capabilities are told, and stay what they are."""
-        with self._opened() as backend:
+        with opened(self.make_backend()) as backend:
+            check(isinstance(backend, Backend), f"{backend!r} lacks a method or an attribute of Backend")
             can = backend.capabilities
             backend.open()
             equal(type(can), Capabilities, "the type of .capabilities")
@@ -339,20 +340,8 @@ class BackendContract:
     # How the tests do it
 
     def _can(self) -> Capabilities:
-        with self._opened() as backend:
+        with opened(self.make_backend()) as backend:
             return backend.capabilities
-
-    @contextlib.contextmanager
-    def _opened(self) -> Generator[Backend]:
-        given = self.make_backend()
-        backend = resolve_backend(given)
-        check(isinstance(backend, Backend), f"{backend!r} lacks a method or an attribute of Backend")
-        backend.open()
-        try:
-            yield backend
-        finally:
-            if isinstance(given, str):  # one that was made here, of that name
-                backend.close()
 
     def _map(self, func: Callable[..., Any], *iterables: Any, **options: Any) -> Any:
         return map_tasks(func, *iterables, backend=self.make_backend(), **options)

@@ -366,6 +366,8 @@ class Fanout:
 
     def _leave(self, error: BaseException | None) -> None:
         """The consumer has had all, has had enough, or gets an error."""
+        if self.reports.elsewhere:  # the items, and what they share, are those of the process that began the map
+            return
         try:
             if self._active or self._later:
                 at_once = error is not None and not isinstance(error, Exception | GeneratorExit)
@@ -384,12 +386,10 @@ class Fanout:
         self._over.set()
 
     def give_up(self, *, at_once: bool) -> None:
-        """The session of the map is left, and nobody has read it to its end.
-
-        Args:
-            at_once: The program is being interrupted.
-        """
+        """The session is left before the map has been read to its end; `at_once` if the program is interrupted."""
         self._given_up = True
+        if self.reports.elsewhere:
+            return
         self.scope.stop()
         if self._listening:  # in another thread, which finds out soon
             self._over.wait(STOP_GRACE + KILL_GRACE)

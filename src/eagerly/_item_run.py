@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from eagerly._callables import Kind
 from eagerly._scope import here
+from eagerly.errors import BackendError
 
 if TYPE_CHECKING:
     import asyncio
@@ -34,11 +35,17 @@ class Loops:
         """Run it on the loop of this thread."""
         import asyncio
 
+        if _in_loop():
+            coroutine.close()
+            raise BackendError(
+                "the map of an async task was begun outside of the event loop that runs here, and cannot be read "
+                "within it; write async for ... in aiter_tasks(...)"
+            )
         thread = threading.get_ident()
         runner = self._runners.pop(thread, None) or asyncio.Runner()
         self._running[thread] = loop = runner.get_loop()
         if self._cancelled:  # since somebody has looked whether this is to begin
-            loop.call_soon(_cancel_all, loop)
+            loop.call_soon(self._cancel_all, thread, loop)
         try:
             return runner.run(coroutine, context=contextvars.copy_context())
         finally:
@@ -50,23 +57,43 @@ class Loops:
     def cancel(self) -> None:
         """Cancel the items that run, as an await asks nobody whether to stop."""
         self._cancelled = True
-        for loop in list(self._running.values()):
+        for thread, loop in list(self._running.items()):
             with contextlib.suppress(RuntimeError):  # it has been closed
-                loop.call_soon_threadsafe(_cancel_all, loop)
+                loop.call_soon_threadsafe(self._cancel_all, thread, loop)
+
+    def _cancel_all(self, thread: int, loop: asyncio.AbstractEventLoop) -> None:
+        import asyncio
+
+        if self._running.get(thread) is loop:  # else its item has ended meanwhile, and it is being closed
+            for each in asyncio.all_tasks(loop):
+                each.cancel()
 
     def close(self) -> None:
         """Close the loops: those that run, when they have come to the end of what they run."""
         self._closed = True
         while self._runners:
             with contextlib.suppress(KeyError):  # another thread closes the last one
-                self._runners.popitem()[1].close()
+                _close(self._runners.popitem()[1])
 
 
-def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
+def _in_loop() -> bool:
     import asyncio
 
-    for each in asyncio.all_tasks(loop):
-        each.cancel()
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _close(runner: asyncio.Runner) -> None:
+    """Close it, which runs its loop; that cannot be done in a thread where another loop runs."""
+    if not _in_loop():
+        runner.close()
+        return
+    thread = threading.Thread(target=runner.close)
+    thread.start()
+    thread.join()
 
 
 def giver(task: Task[..., Any], loops: Loops) -> Callable[..., Any]:

@@ -295,6 +295,8 @@ def _results(
     label: str | None,
     into: list[Any] | None,
 ) -> Iterator[Any]:
+    if task.is_async:
+        _refuse_in_loop(where, task)  # once more: what was begun outside may be read within
     engine, ours = open_engine(wanted)
     try:
         refuse_what_cannot_be(where, options, engine.capabilities, timed=task.timeout is not None)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from eagerly._records import LIVELY
 from eagerly._relay import listened
-from eagerly._remote import OfOneMap, Spec, run_chunk
+from eagerly._remote import OfOneMap, Spec, is_worker, run_chunk
 from eagerly._replica import SessionFacts, calls_around, is_reachable, log_levels, unix_deadline
 from eagerly._share import Shared, packing, parts_of
 from eagerly._stored import mode_of
@@ -52,7 +52,8 @@ class Packer:
         saves_here: Whether the workers cannot reach where results are saved, so that this process does it.
 
     Raises:
-        BackendError: The task cannot travel, or a store that it needs cannot be reached from the workers.
+        BackendError: The task cannot travel, a store that it needs cannot be reached from the workers, or they would
+            never end to start workers.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Packer:
         self._handles: list[Any] = []
         self._numbers: dict[str, int] = {}
         session = scope.session
+        _refuse_workers_without_end(task.declaration.module, scope.backend)
         _refuse_unreachable_stores(task, session, scope.backend)
         saved = task.declaration.dataset
         self.saves_here = saved is not None and not is_reachable(saved.store or session.dataset_place)
@@ -161,6 +163,17 @@ def _packed_spec(spec: Spec, beside: tuple[object, ...]) -> bytes:
             "or what it refers to, cannot be pickled: move it to a module, pass what it needs as an argument, or use "
             "the backend 'thread'"
         ) from error
+
+
+def _refuse_workers_without_end(module: str | None, backend: str) -> None:
+    """A module that has its tasks run by workers as it is imported: they import it, and do the same."""
+    spec = getattr(sys.modules.get(module or ""), "__spec__", None)
+    if is_worker() and getattr(spec, "_initializing", False):
+        raise BackendError(
+            f"the module {module} calls its own tasks on {backend!r} while it is imported, and each worker imports it "
+            "too, and would do the same without end; put these calls into a function, or below "
+            "if __name__ == '__main__':"
+        )
 
 
 def _refuse_unreachable_stores(task: Task[..., Any], session: SessionContext, backend: str) -> None:

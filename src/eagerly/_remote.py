@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from eagerly._task import Task
     from eagerly.backends._protocol import Line
 
-__all__ = ["OfOneMap", "Spec", "run_chunk"]
+__all__ = ["OfOneMap", "Spec", "is_worker", "run_chunk"]
 
 GLANCE: Final = 0.001
 """Seconds between two looks whether the work is to stop."""
@@ -294,12 +294,20 @@ def _run_body(run: WorkerRun, task: Task[..., Any], args: tuple[Any, ...], kwarg
         run.close()
 
 
+def is_worker() -> bool:
+    """Whether this process has been given work by another one."""
+    return _given
+
+
+_given: bool = False
 _loops = Loops()
 _crews: OrderedDict[bytes, _Crew] = OrderedDict()
 _crewing = threading.Lock()
 
 
 def _crew(key: bytes, data: bytes | None) -> _Crew:
+    global _given
+    _given = True
     with _crewing:
         crew = _crews.get(key)
         if crew is None:
@@ -336,7 +344,10 @@ def _hooks_outside(hooks: Any) -> Generator[None]:
 
 class _NotingHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        log_record(record)
+        try:
+            log_record(record)
+        except Exception:  # its message and arguments do not fit: as everywhere, that is no error of who logs
+            self.handleError(record)
 
 
 _handler = _NotingHandler()

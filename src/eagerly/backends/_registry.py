@@ -5,10 +5,11 @@ A backend is loaded when it is resolved. To find out whether a name is known loa
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from eagerly._options import nearest
@@ -24,6 +25,7 @@ __all__ = [
     "BackendFactory",
     "backend_names",
     "check_backend_name",
+    "opened",
     "register_backend",
     "resolve_backend",
     "unregister_backend",
@@ -155,6 +157,22 @@ def resolve_backend(spec: object) -> Backend:
     if _is_executor(spec):
         return _load("eagerly.backends._executor:ExecutorBackend", spec)
     return cast("Backend", spec)
+
+
+@contextlib.contextmanager
+def opened(spec: object) -> Generator[Backend]:
+    """The backend that is meant, open; one that was made for a name is closed in the end.
+
+    Raises:
+        BackendError, OptionTypeError: As `resolve_backend`.
+    """
+    backend = resolve_backend(spec)
+    backend.open()
+    try:
+        yield backend
+    finally:
+        if isinstance(spec, str):
+            backend.close()
 
 
 def _is_name(value: str) -> bool:
