@@ -6,6 +6,7 @@ Bodies that are to be watched from outside say in a file that they are there, an
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import signal
 import time
@@ -238,6 +239,14 @@ async def tries_again_async(folder: str) -> None:
     Path(folder, "begun").touch()
     Path(folder, "ended").touch()
     raise ConnectionError
+
+
+@task(retries=Retry(3, delay=ENDLESS), timeout=0.2)
+def gets_stuck(folder: str) -> None:
+    """Where nothing but the end of its process ends it."""
+    with Path(folder, "begun").open("a") as begun:
+        begun.write(".")
+    ctypes.PyDLL(None).sleep(ENDLESS)
 
 
 @task

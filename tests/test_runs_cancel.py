@@ -87,6 +87,17 @@ def test_from_another_process(verb: str, body: str, backend: str, tmp_path: Path
         assert (tmp_path / "ended").exists()
 
 
+@pytest.mark.parametrize("verb", ["stop", "cancel"])
+def test_an_attempt_that_waits_for_its_turn_is_not_made(verb: str, store: RunStore, tmp_path: Path) -> None:
+    with session(run_store=store, backend="process"):
+        run = tasks.gets_stuck.submit(str(tmp_path))
+        until(lambda: run.refresh().attempt == 2)  # the worker of the first is gone
+        getattr(run, verb)()
+        assert run.wait(PATIENCE / 4).status == "cancelled"
+        until(lambda: run.settled)
+    assert (tmp_path / "begun").read_text() == "."
+
+
 def test_from_another_process_while_nothing_else_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who writes for the runs here may be asleep, and is in time all the same to listen to other processes."""
     monkeypatch.setattr(_clerk, "LINGER", 3600.0)

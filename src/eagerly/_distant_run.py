@@ -151,14 +151,22 @@ class DistantRun(LiveRun):
         return WorkerCrashed(f"run {self.id} of task {self.task.name!r}: {crash}", index=0)
 
     _due_again = False
+    _waits = False  # for its next attempt; no engine has it
 
     def _go_on(self, again: list[Again]) -> None:
-        """Its next attempt is made by another worker."""
+        """Its next attempt is made by another worker, unless it is asked to end before that."""
         for each in again:
-            self._due_again = True
+            self._due_again = self._waits = True
             self.resume = each.resume
             self._message = self._packer.message(0, self.rows, each.resume)
-            self.host.clerk.do_later(each.delay, self._submit)
+            self.host.clerk.do_later(each.delay, self._try_again)
+            if self._asked:
+                self._withdraw(force=False)
+
+    def _try_again(self) -> None:
+        if self._waits:
+            self._waits = False
+            self._submit()
 
     def _close(self) -> None:
         self.rows = []
@@ -205,7 +213,12 @@ class DistantRun(LiveRun):
 
     def _withdraw(self, *, force: bool) -> None:
         assert self.lane is not None
-        if self._handed and not self.gone and self.lane.engine.cancel(self, force=force):
+        if self.gone or not self._handed:
+            return
+        if self._waits:
+            self._waits = self._due_again = False
+            self._ended(None)
+        elif self.lane.engine.cancel(self, force=force):
             self._ended(None)
 
     def _settle(self) -> None:
