@@ -433,6 +433,23 @@ def test_a_program_that_leaves_its_group_is_killed_all_the_same(store: RunStore,
         gone(started)
 
 
+def test_a_program_that_is_paused_is_killed_all_the_same(store: RunStore, tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    with session(run_store=store):
+        run = shell(f"sleep 100 & echo $$ $PPID $! > {pids}; wait", grace=0.1).submit()
+        started = written(pids)
+        paused(started)
+        run.cancel()
+        settled(run)
+        gone(started)
+
+
+def paused(pids: list[int]) -> None:
+    """Pause all of a process group."""
+    os.killpg(os.getpgid(pids[0]), signal.SIGSTOP)
+    until(lambda: all(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T" for pid in pids))
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_ending_and_completing_race(seed: int, store: RunStore) -> None:
     quick = shell(f"sleep 0.0{seed}")
@@ -546,6 +563,18 @@ def test_it_ends_with_us(number: int, tmp_path: Path) -> None:
         run.wait(PATIENCE)
         expected = ("cancelled", None) if number == signal.SIGINT else ("failed", "lost")
         assert (run.status, run.error and run.error.kind) == expected
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there somebody continues the guard")
+def test_it_ends_with_us_while_it_is_paused(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    code = f"sleep 100 & echo $$ $PPID $! > {pids}; wait"
+    owner = subprocess.Popen([sys.executable, "-c", textwrap.dedent(OWNER), str(tmp_path / "runs.db"), code])
+    started = written(pids)
+    paused(started)
+    owner.kill()
+    owner.wait(PATIENCE)
+    gone(started)
 
 
 def test_it_ends_with_us_though_a_child_of_ours_lives_on(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 Run as a script by an isolated interpreter: ``_command_guard.py REPORT LC_CTYPE PROGRAM ARGUMENT...``. Its standard
 input is a pipe that nobody writes to. When that closes, because the run is over or our process has been killed, it
 kills the command and all of the process group, itself included. It leads that group, so a signal to the group reaches
-it too, and it ignores that. It imports next to nothing, as it is started for every command.
+it too, and it ignores that, except for SIGSTOP: then it goes on when our process continues it, or ends, on Linux. It
+imports next to nothing, as it is started for every command.
 """
 
 import os
@@ -17,6 +18,7 @@ else:
     import _signal as signal
 
 NOWHERE = -1
+PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
@@ -24,6 +26,7 @@ def main() -> None:
     report, ctype, program, *arguments = sys.argv[1:]
     fd = int(report)
     os.set_inheritable(fd, False)
+    _be_continued()
     told, tell = os.pipe()
     os.set_blocking(tell, False)
     # Functions, as what is ignored would be ignored by the command too.
@@ -56,6 +59,18 @@ def main() -> None:
             os.kill(child, signal.SIGKILL)  # which may have left the group
             break
     os.killpg(0, signal.SIGKILL)
+
+
+def _be_continued() -> None:
+    """Have the kernel continue this process when its parent ends, however it was paused."""
+    if sys.platform == "linux":
+        try:
+            import _ctypes  # `ctypes` would take as long as all else here
+
+            prctl = _ctypes.dlsym(_ctypes.dlopen(None, 0), "prctl")  # type: ignore[arg-type]  # this process
+            _ctypes.call_function(prctl, (PR_SET_PDEATHSIG, int(signal.SIGCONT)))
+        except (ImportError, AttributeError, OSError):  # this Python has been built without it
+            pass
 
 
 def _nothing(*_: object) -> None:

@@ -162,6 +162,8 @@ class CommandProcess:
     def kill(self) -> None:
         """Kill it, and all of its process group. `wait` tells when that has happened."""
         self._control.close()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(self._guard.pid, signal.SIGCONT)  # the guard may have been paused with all of its group
 
     def ended(self) -> Ended:
         """How it has ended, once `wait` has said that it has. What it has written is all there then."""
@@ -186,7 +188,7 @@ class CommandProcess:
 
     def close(self) -> None:
         """Kill what is left of it, and give back what this process holds of it."""
-        self._control.close()
+        self.kill()
         try:
             end = time.monotonic() + PATIENCE
             report = select.poll()
