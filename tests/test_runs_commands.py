@@ -116,6 +116,21 @@ def test_a_program_of_ours_gives_its_output(store: RunStore) -> None:
         assert add(numbers=[1, 2]) == {"sum": 3}
 
 
+def test_an_output_is_there_before_the_program_has_ended(store: RunStore, tmp_path: Path) -> None:
+    code = f"""
+        call.set_output(1)
+        while not Path("{tmp_path}/go").exists(): time.sleep(0.01)
+        call.set_output(2)
+        sys.exit(7)
+    """
+    with session(run_store=store):
+        run = attached(code).submit()
+        until(lambda: run.refresh().has_output)
+        assert (run.status, run.output()) == ("running", 1)
+        (tmp_path / "go").touch()
+        assert (run.wait(PATIENCE).status, run.output()) == ("failed", 2)
+
+
 def test_null_is_an_output(store: RunStore) -> None:
     with session(run_store=store):
         run = attached("call.set_output(None)\nprint('not this')").submit().wait()
@@ -398,6 +413,21 @@ def test_a_program_of_ours_sees_it_in_its_row(verb: str, store: RunStore, tmp_pa
         assert run.wait(PATIENCE).status == "cancelled"
         settled(run)
         assert (tmp_path / "ended").exists()
+
+
+@pytest.mark.parametrize("end", ["call.checkpoint()", "sys.exit(3)"])
+def test_a_program_of_ours_asks_itself_to_stop(end: str, store: RunStore) -> None:
+    with session(run_store=store):
+        run = attached(f"call.set_output('so far')\ncall.request_stop()\n{end}", stop_signal=None).submit()
+        assert (run.wait(PATIENCE).status, run.cancel_reason, run.error) == ("cancelled", "stopped", None)
+        assert run.output() == "so far"
+
+
+def test_a_program_of_ours_asks_itself_to_stop_and_ends_well(store: RunStore) -> None:
+    with session(run_store=store):
+        run = attached("call.request_stop()\ncall.set_output('all')", stop_signal=None).submit()
+        assert run.wait(PATIENCE).status == "cancelled"
+        assert run.output() == "all"
 
 
 def test_what_a_program_leaves_in_its_group_is_killed(tmp_path: Path) -> None:

@@ -54,6 +54,12 @@ class CommandRow:
     def ask(self) -> None:
         """The command is to stop. Its own run says so already."""
 
+    @property
+    def stopping(self) -> bool:
+        """Whether the command was asked to stop, or has asked for that itself."""
+        record = self._store.get(self._id)
+        return record is not None and record.stop_requested_at is not None
+
     def output(self) -> Any:
         """What the command has given with ``set_output``, or `UNSET`."""
         record = must_get(self._store, self._id)
@@ -91,7 +97,7 @@ class PrivateRow(CommandRow):
             self._end()
         record = self._store.get(self._id)
         if record is not None:
-            self._pass_on(record)
+            self._pass_on(record, last=True)
             if not record.status.final:
                 self._store.write([Change(self._id, now(), RunStatus.COMPLETED)])
         self._store.prune(before=None, keep=0)
@@ -101,11 +107,12 @@ class PrivateRow(CommandRow):
             self._pass_on(news)
         return False
 
-    def _pass_on(self, record: RunRecord) -> None:
+    def _pass_on(self, record: RunRecord, *, last: bool = False) -> None:
+        """Tell the run around what is new in `record`; if it is the last, also an output that looks like the one before."""
         port = self._port
         with self._lock:
             before, self._last = self._last, max(self._last, record, key=lambda each: each.updated_at)
-            if port is None or self._last is not record:
+            if port is None or (self._last is not record and not last):
                 return
             values = {name: getattr(record, name) for name in _SAID if getattr(record, name) != getattr(before, name)}
             with contextlib.suppress(EagerlyError):
@@ -113,11 +120,18 @@ class PrivateRow(CommandRow):
                     port.progress(values)
                 if self._own and record.status is not before.status and not record.status.final:
                     port.become(record.status)
-                if self._own and record.output_summary != before.output_summary and record.output_form is not None:
+                if self._own and record.output_form is not None and (last or _output(record) != _output(before)):
                     port.give(output_of(self._store, record), record.output_summary)
+                if self._own and record.stop_requested_at is not None and before.stop_requested_at is None:
+                    port.ask_to_stop()
 
 
 _SAID: Final = ("progress", "step", "steps", "message", "progress_data")
+
+
+def _output(record: RunRecord) -> tuple[str | None, ...]:
+    """What its row tells of its output."""
+    return record.output_form, record.output_blob, record.output_summary
 
 
 def row_for(task: str, inputs: Mapping[str, Any], port: RunPort | None, *, own: bool) -> CommandRow:

@@ -132,7 +132,7 @@ class _Body:
             finally:
                 process.close()
             if ended.code != 0:
-                if asked:
+                if asked or row.stopping:
                     raise StopRequested(f"{self.name!r} was asked to stop")
                 raise self._failure(program, ended, stderr.text())
             output = row.output()
