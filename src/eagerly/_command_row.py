@@ -108,7 +108,7 @@ class PrivateRow(CommandRow):
         return False
 
     def _pass_on(self, record: RunRecord, *, last: bool = False) -> None:
-        """Tell the run around what is new in `record`; if it is the last, also an output that looks like the one before."""
+        """Tell the run around what is new in `record`; of the last also an output that looks like the one before."""
         port = self._port
         with self._lock:
             before, self._last = self._last, max(self._last, record, key=lambda each: each.updated_at)
