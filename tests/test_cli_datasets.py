@@ -177,6 +177,13 @@ def test_what_is_not_as_it_was(saved: Project) -> None:
     assert saved.run("datasets", "verify", "reports/monday.csv").code == 0
 
 
+def test_wide_keys_in_columns(saved: Project) -> None:
+    saved.write("raw/数据.txt", "")
+    head, problem = saved.run("datasets", "verify").out.splitlines()
+    assert head == "problem  key           what"
+    assert problem.startswith("foreign  raw/数据.txt  ")  # which takes 12 columns on a terminal
+
+
 def test_a_version_that_is_not_as_it_was(project: Project) -> None:
     store = DatasetStore(project.folder, versions=True)
     first = store.save("a.json", 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -104,6 +105,22 @@ def test_nothing_is_there(words: tuple[str, ...], message: str, stored: Project)
     assert not Path("runs.db").exists()
 
 
+def test_wide_names_on_a_terminal(stored: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    parent = runs.create("数据导入任务" * 10)
+    runs.create("a\u0308" * 10, parent=parent)
+    runs.create("数据导入任务", parent=parent)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    names = [row[-1] for row in rows(stored.run("runs", "list", "--all"))[1:]]
+    assert names == ["数据导入任务", "a\u0308" * 10, "数据导入任务..."]  # 16 columns at most
+    runs.create("数据导入任务" * 10, parent=parent)
+    *_, decomposed, short, long = stored.run("runs", "show", parent.id).out.splitlines()
+    assert decomposed.endswith("a\u0308" * 10)
+    assert short.endswith("  数据导入任务")
+    beginning, name = long[:37], long[37:]
+    assert beginning.isascii()
+    assert (name[-3:], len(name[:-3])) == ("...", 20)  # 37, 40 and 3 columns
+
+
 # One
 
 
@@ -129,6 +146,28 @@ def test_what_is_known_of_a_run(stored: Project) -> None:
     assert [line.split()[0] for line in tree.splitlines()] == ["has", child.id[:12], below.id[:12]]
     assert tree.splitlines()[2].startswith("    run_")
     assert json.loads(stored.run("runs", "show", "--json", run.id).out)["error"]["type"] == "ValueError"
+
+
+def test_a_long_chain_of_runs(stored: Project) -> None:
+    parent = first = runs.create("first")
+    for _ in range(1200):
+        parent = runs.create("below", parent=parent)
+    outcome = stored.run("runs", "show", first.id)
+    assert (outcome.code, outcome.err, outcome.out.count("below")) == (0, "", 1200)
+    assert outcome.out.splitlines()[-1].startswith(f"{'  ' * 1200}{parent.id[:12]}")
+
+
+def test_a_session_with_many_runs(stored: Project) -> None:
+    with session(run_store="runs.db") as here:
+        parent = runs.create("parent")
+        for number in range(101):
+            runs.create(f"root {number}")
+            runs.create(f"child {number}", parent=parent)
+    *_, last = stored.run("runs", "show", str(here.session_id)).out.splitlines()
+    assert last == f"  ... and more: eagerly runs list --session {here.session_id}"
+    assert stored.run(*last.partition("eagerly ")[2].split()).code == 0
+    *_, last = stored.run("runs", "show", parent.id).out.splitlines()
+    assert last == f"  ... and more: eagerly runs list --parent {parent.id[:12]}"
 
 
 def test_how_a_run_may_be_named(stored: Project) -> None:
@@ -168,6 +207,38 @@ def test_the_output(stored: Project) -> None:
     assert outcome == (1, "", f"eagerly: error: run {empty.id} has no output; it is pending\n")
 
 
+class Shy:
+    def __str__(self) -> str:
+        raise LookupError("no words for it")
+
+
+ITSELF: list[object] = []
+ITSELF.append(ITSELF)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({(1, 2): 3}, "is dict, which JSON does not have: keys must be str"),
+        (float("nan"), "is float, which JSON does not have: "),
+        (ITSELF, "is list, which JSON does not have: Circular reference"),
+        ([10**5000], "is list, which JSON does not have: Exceeds the limit"),
+        (Shy(), "is Shy, which JSON does not have: no words for it"),
+    ],
+)
+def test_an_output_that_json_does_not_have(value: object, message: str, stored: Project) -> None:
+    @task(run_output="pickle")
+    def give() -> object:
+        return value
+
+    run = give.submit().wait()
+    assert run.has_output, run.error
+    outcome = stored.run("runs", "output", run.id)
+    assert (outcome.code, outcome.out) == (1, "")
+    assert outcome.err.startswith(f"eagerly: error: the output of run {run.id} {message}")
+    assert outcome.err.endswith(f"; read it with runs.output({run.id!r})\n")
+
+
 # Waiting
 
 
@@ -178,6 +249,14 @@ def test_the_exit_code_says_how_it_ended(status: str, code: int, stored: Project
     assert (outcome.code, outcome.err) == (code, "")
     assert outcome.out.split()[1:3] == [run.id[:12], status]
     assert stored.run("runs", "tail", run.id).code == code
+
+
+def test_why_it_has_ended_comes_before_what_it_said(stored: Project) -> None:
+    failed, cancelled = runs.update(running(), status="failed", error=ValueError("no such row")), running()
+    for verb in ("wait", "tail"):
+        assert rows(stored.run("runs", verb, failed.id))[0][-1] == "no such row"
+    assert rows(stored.run("runs", "cancel", cancelled.id, "--reason", "too long"))[0][-1] == "too long"
+    assert rows(stored.run("runs", "wait", cancelled.id))[0][-1] == "too long"
 
 
 def test_waiting_too_long(stored: Project) -> None:

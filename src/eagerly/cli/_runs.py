@@ -17,7 +17,7 @@ from eagerly.cli._moment import age, moment_or_age, number
 from eagerly.cli._parser import CommandParser
 from eagerly.cli._runs_shown import facts_of, lines_of, rows_of, session_facts, tail_line, tree_of
 from eagerly.cli._stores import add_action, place_of, say
-from eagerly.cli._table import write_json, write_lines, write_rows
+from eagerly.cli._table import json_text, write_json, write_lines, write_rows
 from eagerly.errors import AmbiguousName, OptionValueError, RunNotFound, RunsError, RunTimeout
 from eagerly.runs._actions import cancel_run, must_get, output_of, stop_run
 from eagerly.runs._change import Moved
@@ -170,7 +170,7 @@ def _show_session(store: RunStore, options: argparse.Namespace) -> bool:
         write_json([Run[Any](store, record).to_dict() for record in made])
         return True
     write_rows(session_facts(made, options.run, store.count(Query(session=options.run))))
-    write_lines("", *lines_of(store, roots, None))
+    write_lines("", *lines_of(store, roots, f"--session {options.run}"))
     return True
 
 
@@ -252,7 +252,17 @@ def _each(store: RunStore, options: argparse.Namespace, act: Callable[[RunStore,
 
 
 def _output(store: RunStore, options: argparse.Namespace) -> int:
-    write_json(output_of(store, _found(store, options.run)))
+    record = _found(store, options.run)
+    value = output_of(store, record)
+    try:
+        shown = json_text(value)
+    except Exception as error:  # a pickle may have anything, and say of itself what it likes
+        raise RunsError(
+            f"the output of run {record.id} is {type(value).__name__}, which JSON does not have: {error}; read it with"
+            f" runs.output({record.id!r})",
+            run_id=record.id,
+        ) from error
+    sys.stdout.write(f"{shown}\n")
     return 0
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any, Final
 
-from eagerly.cli._table import format_time
+from eagerly.cli._table import fitted, format_time
 from eagerly.runs._protocol import RunStore
 from eagerly.runs._query import Query
 from eagerly.runs._record import RunRecord, duration_of, moment
@@ -59,17 +59,39 @@ def session_facts(records: list[RunRecord], session: str, count: int) -> list[tu
 
 def tree_of(store: RunStore, run_id: str) -> Iterator[str]:
     """A line for each run that it has made, with those that these have made below."""
-    return lines_of(store, store.find(Query(parent=run_id, limit=CHILDREN + 1)), run_id)
+    return lines_of(store, _children(store, run_id), _parent(run_id))
 
 
-def lines_of(store: RunStore, records: list[RunRecord], parent: str | None, depth: int = 1) -> Iterator[str]:
-    """A line for each of these, with those that they have made below."""
-    for record in records[:CHILDREN]:
-        yield _fitted(f"{'  ' * depth}{_line(record)}")
-        yield from lines_of(store, store.find(Query(parent=record.id, limit=CHILDREN + 1)), record.id, depth + 1)
-    if len(records) > CHILDREN:
-        more = f"eagerly runs list --parent {parent[:_SHORT]}" if parent is not None else "eagerly runs list --session"
-        yield f"{'  ' * depth}... and more: {more}"
+def lines_of(store: RunStore, records: list[RunRecord], listed: str) -> Iterator[str]:
+    """A line for each of these, with those that they have made below.
+
+    Args:
+        store: Where they are.
+        records: The first of them.
+        listed: What makes ``eagerly runs list`` show all of them.
+    """
+    levels = [(iter(records[:CHILDREN]), listed if len(records) > CHILDREN else None)]
+    while levels:  # no recursion: a chain of runs may be longer than Python can follow in that way
+        shown, more = levels[-1]
+        record = next(shown, None)
+        indent = "  " * len(levels)
+        if record is None:
+            levels.pop()
+            if more is not None:
+                yield f"{indent}... and more: eagerly runs list {more}"
+            continue
+        yield _fitted(f"{indent}{_line(record)}")
+        made = _children(store, record.id)
+        levels.append((iter(made[:CHILDREN]), _parent(record.id) if len(made) > CHILDREN else None))
+
+
+def _children(store: RunStore, run_id: str) -> list[RunRecord]:
+    """One more than are shown, if there are so many."""
+    return store.find(Query(parent=run_id, limit=CHILDREN + 1))
+
+
+def _parent(run_id: str) -> str:
+    return f"--parent {run_id[:_SHORT]}"
 
 
 def _line(record: RunRecord) -> str:
@@ -87,13 +109,13 @@ def _line(record: RunRecord) -> str:
 def _fitted(line: str) -> str:
     """On a terminal no more than there is room for."""
     room = max(shutil.get_terminal_size().columns, 40)
-    return line if len(line) <= room or not sys.stdout.isatty() else f"{line[: room - 3]}..."
+    return fitted(line, room) if sys.stdout.isatty() else line
 
 
 def tail_line(record: RunRecord) -> str:
-    """When it was changed last, what it is, how far it has come, and what it says."""
+    """When it was changed last, what it is, how far it has come, and why it has ended like this, or what it says."""
     at = format_time(moment(record.updated_at))[-8:]
-    said = record.message or record.cancel_reason or (record.error.message if record.error else "") or ""
+    said = (record.error.message if record.error else "") or record.cancel_reason or record.message or ""
     if record.steps is not None:
         said = f"{record.step or 0}/{record.steps}  {said}"
     return f"{at}  {record.id[:_SHORT]}  {record.status:<9}  {record.progress:>4.0%}  {said}".rstrip()
@@ -108,8 +130,7 @@ def _task(run: Run[Any]) -> str:
     label = run.name or run.task
     if not sys.stdout.isatty():
         return label
-    room = max(shutil.get_terminal_size().columns - _BEFORE_TASK, 8)
-    return label if len(label) <= room else f"{label[: room - 3]}..."
+    return fitted(label, max(shutil.get_terminal_size().columns - _BEFORE_TASK, 8))
 
 
 def _took(seconds: float | None) -> str:

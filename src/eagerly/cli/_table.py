@@ -6,12 +6,23 @@ import datetime
 import json
 import re
 import sys
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 _NUMBER: Final = re.compile(r"[\d,.]+( [kMGT]?B)?$")
 
-__all__ = ["format_size", "format_time", "format_wait", "write_json", "write_lines", "write_rows"]
+__all__ = [
+    "fitted",
+    "format_size",
+    "format_time",
+    "format_wait",
+    "json_text",
+    "width",
+    "write_json",
+    "write_lines",
+    "write_rows",
+]
 
 
 def write_rows(rows: Iterable[Sequence[str]], heads: Sequence[str] = ()) -> None:
@@ -20,12 +31,12 @@ def write_rows(rows: Iterable[Sequence[str]], heads: Sequence[str] = ()) -> None
     table = [tuple(heads), *body] if heads and body else body
     if not table:
         return
-    widths = [max(len(row[place]) for row in table) for place in range(len(table[0]))]
+    widths = [max(width(row[place]) for row in table) for place in range(len(table[0]))]
     numeric = [all(_NUMBER.match(row[place]) for row in body) for place in range(len(widths))]
     for row in table:
         cells = [
-            cell.rjust(width) if right else cell.ljust(width)
-            for cell, width, right in zip(row, widths, numeric, strict=True)
+            cell.rjust(room) if right else cell + " " * (room - width(cell))
+            for cell, room, right in zip(row, widths, numeric, strict=True)
         ]
         write_lines("  ".join(cells).rstrip())
 
@@ -42,7 +53,39 @@ def write_lines(*lines: str) -> None:
 
 def write_json(value: Any, *, indent: int | None = 2) -> None:
     """Print `value` as JSON in ASCII; times in ISO 8601. Without `indent` it is one line."""
-    sys.stdout.write(json.dumps(value, indent=indent, default=_plain) + "\n")
+    sys.stdout.write(json_text(value, indent=indent) + "\n")
+
+
+def json_text(value: Any, *, indent: int | None = 2) -> str:
+    """What `write_json` prints.
+
+    Raises:
+        TypeError, ValueError, RecursionError: JSON does not have it, even if strings stand for what it does not know.
+    """
+    return json.dumps(value, indent=indent, default=_plain, allow_nan=False)
+
+
+def width(text: str) -> int:
+    """Columns of a terminal that `text` takes: two for a wide character, none for one that joins the one before."""
+    if text.isascii():
+        return len(text)
+    return sum(map(_columns, text))
+
+
+def _columns(char: str) -> int:
+    return 0 if unicodedata.combining(char) else 1 + (unicodedata.east_asian_width(char) in "WF")
+
+
+def fitted(text: str, room: int) -> str:
+    """`text`, or its beginning if it takes more than so many columns."""
+    if width(text) <= room:
+        return text
+    rest = room - len("...")
+    for place, char in enumerate(text):
+        rest -= _columns(char)
+        if rest < 0:
+            return f"{text[:place]}..."
+    raise AssertionError("it takes more than that")
 
 
 def format_size(count: int) -> str:
