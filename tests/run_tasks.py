@@ -112,6 +112,18 @@ def flaky(folder: str) -> int:
     return len(tries.read_text())
 
 
+@task(retries=1)
+def counts_anew(folder: str) -> None:
+    call = here()
+    if call.attempt == 1:
+        call.set_progress(step=8, steps=10)
+        raise ConnectionError
+    until(Path(folder, "go").exists)
+    call.set_progress(steps=5)
+    call.set_progress(step=1)
+    until(Path(folder, "end").exists)
+
+
 @task
 def report(name: str) -> dict[str, Any]:
     call = here()

@@ -64,6 +64,19 @@ def test_a_body_may_pause(backend: str, store: RunStore, tmp_path: Path) -> None
         assert run.paused_at is not None
 
 
+@pytest.mark.parametrize("backend", ["thread", "process"])
+def test_an_attempt_counts_its_own_steps(backend: str, store: RunStore, tmp_path: Path) -> None:
+    with session(run_store=store, backend=backend):
+        run = tasks.counts_anew.submit(str(tmp_path))
+        until(lambda: run.refresh().attempt == 2)
+        assert (run.step, run.steps, run.progress) == (None, None, 0.0)
+        (tmp_path / "go").touch()
+        until(lambda: run.refresh().step == 1 or run.done)
+        assert (run.step, run.steps, run.progress, run.error) == (1, 5, 0.2, None)
+        (tmp_path / "end").touch()
+        run.result(PATIENCE)
+
+
 def test_progress_is_written_while_it_runs_and_not_too_often(store: RunStore, tmp_path: Path) -> None:
     hooks = RecordingHooks()
     written: list[float] = []
@@ -168,7 +181,7 @@ class TestOutside:
 
         assert body() == asyncio.run(async_body()) == "done"
 
-    @pytest.mark.parametrize("value", [-0.1, 1.1, math.nan, math.inf])
+    @pytest.mark.parametrize("value", [-0.1, 1.1, math.nan, math.inf, 10**400])
     def test_progress_is_from_0_to_1(self, value: float) -> None:
         with pytest.raises(OptionValueError, match="from 0 to 1"):
             task(lambda: here().set_progress(value))()

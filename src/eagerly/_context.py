@@ -250,7 +250,7 @@ class TaskContext(RunControls, TaskMetadata):
         if delay is not None:
             self.attempt += 1
             self._forget_sources()
-            self._note_run(attempt=self.attempt)
+            self._note_run(attempt=self.attempt, progress=0.0, step=None, steps=None)
             if (hook := self._session.hooks.before_node_retry) is not None:
                 hook(self, self.attempt, error, delay)
             return delay

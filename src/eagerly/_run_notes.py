@@ -53,10 +53,11 @@ class RunNotes:
                 merged(self._said[-1][1], values)
             else:
                 self._said.append((None, dict(values), None))
-            if self._due:
+            at_once = "attempt" in values  # what the next one says may come from another process
+            if self._due and not at_once:
                 return None
             self._due = True
-            return max(0.0, self._last + INTERVAL - time.monotonic())
+            return 0.0 if at_once else max(0.0, self._last + INTERVAL - time.monotonic())
 
     def add(self, status: RunStatus | None, values: dict[str, Any], payload: Payload | None = None) -> None:
         """Note something that is to be written as it is, and at once."""
@@ -85,9 +86,10 @@ class RunNotes:
 
 def merged(values: dict[str, Any], later: dict[str, Any]) -> None:
     """Add to `values` what was said `later`: who counts steps afterwards means those."""
-    if ("step" in later or "steps" in later) and "progress" not in later:
-        values.pop("progress", None)
+    counted = ("step" in later or "steps" in later) and "progress" not in later
     values.update(later)
+    if counted and None not in (values.get("step", 0), values.get("steps", 0)):
+        values.pop("progress", None)
 
 
 def checked_steps(known: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
