@@ -320,6 +320,7 @@ def test_the_largest_numbers_that_are_none_too_large(store: RunStore) -> None:
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
+        (lambda run: runs.update(run, progress=10**400), OptionValueError, "takes a number from 0 to 1, not 10000"),
         (lambda run: runs.update(run, progress=1.5), OptionValueError, "takes a number from 0 to 1, not 1.5"),
         (lambda run: runs.update(run, progress=float("nan")), OptionValueError, "not nan"),
         (lambda run: runs.update(run, progress=True), OptionTypeError, "not True"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
@@ -70,7 +69,7 @@ def unit_interval(what: str, value: object) -> float:
     """
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise OptionTypeError(f"{what} takes a number from 0 to 1, not {value!r}")
-    if math.isnan(value) or not 0 <= value <= 1:
+    if not 0 <= value <= 1:  # as NaN is not
         raise OptionValueError(f"{what} takes a number from 0 to 1, not {value!r}")
     return float(value)
 
