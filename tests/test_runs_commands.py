@@ -24,6 +24,7 @@ from eagerly.errors import (
     CommandError,
     CommandFailed,
     InvalidTransition,
+    OptionValueError,
     OutputNotSerializable,
     RunCancelled,
     RunFailed,
@@ -197,6 +198,34 @@ def test_what_json_does_not_have_is_refused_at_once(store: RunStore) -> None:
         with pytest.raises(TypeError, match="missing"):
             registry.register("hello", Command(lambda name: ["echo", name])).submit()
         assert [run for run in runs.list() if run.kind == "run"] == []  # a call that fails is recorded
+
+
+def test_what_no_argument_can_have_is_refused_at_once(store: RunStore) -> None:
+    echo = registry.register("echo", Command(lambda text: ["echo", text]))
+    with session(run_store=store):
+        for call in (echo.submit, echo):
+            with pytest.raises(OptionValueError, match=r"'\\ud800' has a character that no argument can have here"):
+                call("\ud800")
+        assert [run for run in runs.list() if run.kind == "run"] == []  # a call that fails is recorded
+
+
+def test_an_input_may_have_any_name(store: RunStore) -> None:
+    with session(run_store=store):
+        assert registry.register("p", Command(lambda self: ["echo", self])).submit(self="x").result() == "x\n"
+        assert json.loads(shell('echo "$EAGERLY_RUN_INPUT"').submit(self=1, args=2).result()) == {"self": 1, "args": 2}
+
+
+def test_an_attempt_counts_its_own_steps(store: RunStore, tmp_path: Path) -> None:
+    code = f"""
+        if not Path("{tmp_path}/again").exists():
+            Path("{tmp_path}/again").touch()
+            call.set_progress(step=8, steps=10)
+            sys.exit(1)
+        call.set_progress(steps=5)
+    """
+    with session(run_store=store):
+        run = attached(code).options(retries=1).submit().wait(PATIENCE)
+        assert (run.error, run.attempt, run.step, run.steps) == (None, 2, None, 5)
 
 
 def test_a_flood_is_cut(store: RunStore) -> None:

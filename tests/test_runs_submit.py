@@ -194,6 +194,16 @@ def test_wrong_arguments_are_the_callers_and_leave_no_record(kind: str, store: R
         assert list(runs.list()) == []
 
 
+def test_an_argument_may_have_any_name(store: RunStore) -> None:
+    @task(cache=True, cache_store="memory://")
+    def own(self: int, task: int, args: int) -> int:
+        return self + task + args
+
+    with session(run_store=store):
+        assert own.submit(self=1, task=2, args=3).result(PATIENCE) == 6
+        assert own.is_cached(self=1, task=2, args=3)
+
+
 def test_the_default_is_a_thread_and_outside_of_a_session_the_memory() -> None:
     @task
     def where() -> tuple[str, str]:

@@ -67,7 +67,7 @@ class CacheControls(Generic[P]):
         """The parameters that are no part of the key."""
         return frozenset() if self.declaration.caching is None else self.declaration.caching.ignore
 
-    def cache_key(self, *args: P.args, **kwargs: P.kwargs) -> str:
+    def cache_key(self, /, *args: P.args, **kwargs: P.kwargs) -> str:
         """The key of a call with these arguments: 40 hexadecimal digits, or what ``cache_hash`` returns.
 
         Raises:
@@ -77,7 +77,7 @@ class CacheControls(Generic[P]):
         """
         return self._key("cache_key", args, kwargs).text
 
-    def is_cached(self, *args: P.args, **kwargs: P.kwargs) -> bool:
+    def is_cached(self, /, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Whether a call with these arguments would be a hit here and now.
 
         Raises:
@@ -88,7 +88,7 @@ class CacheControls(Generic[P]):
         mode = self._storing.mode_of(self._caching("is_cached"), open_session(here.get()))
         return client is not None and mode in ("on", "read") and client.holds(key.digest, now)
 
-    def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> bool:
+    def invalidate(self, /, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Forget the result of a call with these arguments; whether there was one.
 
         Raises:
@@ -98,7 +98,7 @@ class CacheControls(Generic[P]):
         client, _ = self._client()
         return client is not None and client.discard(key.digest)
 
-    def refresh(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+    def refresh(self, /, *args: P.args, **kwargs: P.kwargs) -> Any:
         """Call the task without looking into the cache, and store the result there. Gives what a call gives.
 
         Whatever ``cache_mode`` the session has: who asks for this wants it.
@@ -110,7 +110,7 @@ class CacheControls(Generic[P]):
         refreshing: Any = self._with_declaration(self.declaration.with_caching(caching._replace(mode="refresh")))
         return refreshing(*args, **kwargs)
 
-    def explain(self, *args: P.args, **kwargs: P.kwargs) -> Explanation:
+    def explain(self, /, *args: P.args, **kwargs: P.kwargs) -> Explanation:
         """Whether a call with these arguments would be a hit, and if not, what is different from what is stored.
 
         Raises:

@@ -160,10 +160,21 @@ def _checked(what: str, argv: object) -> tuple[str, ...]:
             raise OptionTypeError(f"{what} takes strings and paths, and {each!r} is neither; write {str(each)!r}")  # pyright: ignore[reportUnknownArgumentType]  # as above
         if "\0" in word:
             raise OptionValueError(f"{what}: {word!r} has a NUL character, which no argument can have")
+        if not _has_bytes(word):
+            raise OptionValueError(f"{what}: {word!r} has a character that no argument can have here")
         found.append(word)
     if not found or not found[0]:
         raise OptionValueError(f"{what} names no program; write ['prog', 'arg']")
     return tuple(found)
+
+
+def _has_bytes(text: str) -> bool:
+    """Whether a program can be given that."""
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _variables(env: Mapping[str, str | None] | None) -> dict[str, str | None]:
@@ -172,12 +183,14 @@ def _variables(env: Mapping[str, str | None] | None) -> dict[str, str | None]:
     if not isinstance(env, Mapping):
         raise OptionTypeError(f"Command(env=...) takes a mapping, not {type(env).__name__}")
     for name, value in cast("Mapping[Any, Any]", env).items():
-        if not isinstance(name, str) or not name or "=" in name or "\0" in name:
+        if not isinstance(name, str) or not name or "=" in name or "\0" in name or not _has_bytes(name):
             raise OptionValueError(f"Command(env=...): {name!r} cannot be the name of a variable")
         if value is not None and not isinstance(value, str):
             raise OptionTypeError(f"Command(env={{{name!r}: ...}}) takes a string or None, not {type(value).__name__}")
         if value is not None and "\0" in value:
             raise OptionValueError(f"Command(env={{{name!r}: ...}}) has a NUL character, which no variable can have")
+        if value is not None and not _has_bytes(value):
+            raise OptionValueError(f"Command(env={{{name!r}: ...}}) has a character that no variable can have here")
         if name in OURS:
             raise OptionValueError(f"Command(env=...): {name} is set for each run; leave it out")
     return dict(env)

@@ -60,12 +60,13 @@ class CommandTask(SyncTask[..., Any]):
     def command(self) -> Command:
         return self.declaration.undecorated.command  # type: ignore[no-any-return]  # a Command
 
-    def submit(self, *args: Any, **kwargs: Any) -> Run[Any]:
+    def submit(self, /, *args: Any, **kwargs: Any) -> Run[Any]:
         """Start the program in the background, and get a handle on its run at once; see `Task.submit`.
 
         Raises:
             TypeError: The inputs are wrong.
             OutputNotSerializable: JSON does not have something that is in them.
+            OptionTypeError, OptionValueError: What the function of the command gives cannot be arguments.
             CommandError: The program cannot be started.
             RunsError: The run store cannot be written to.
         """
@@ -93,7 +94,7 @@ class _Body:
         self.__doc__ = f"Run {command!r}."
         self.__signature__ = command.signature
 
-    def inputs(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def inputs(self, /, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """The inputs by name, as the program finds them."""
         signature = self.command.signature
         bound = signature.bind(*args, **kwargs)

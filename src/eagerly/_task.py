@@ -199,7 +199,7 @@ class Task(LooksLikeFunction, CacheControls[P], Generic[P, R]):
         copy = self._with({**self.declaration.options, **given})
         return self._bind_like_this(copy)
 
-    def submit(self, *args: P.args, **kwargs: P.kwargs) -> Run[Any]:
+    def submit(self, /, *args: P.args, **kwargs: P.kwargs) -> Run[Any]:
         """Start a call in the background, and get a handle on its run at once.
 
         It runs on the backend of the task or the session, and where neither says so, in a thread; an async task that is
