@@ -14,6 +14,7 @@ import json
 import os
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, cast
 
@@ -147,6 +148,7 @@ class AttachedRun(RunVoice):
         self.mine = False
         self._pid = os.getpid()
         self._error: BaseException | None = None
+        self._exits: dict[Any, BaseException | None] = {}  # what was raised to end the program, and has not been caught
         self._heard(self.record)
 
     @classmethod
@@ -218,10 +220,30 @@ class AttachedRun(RunVoice):
             hook(kind, error, trace)
 
         def leave(status: Any = None, /) -> NoReturn:
-            self._error = None if status is None or status == 0 else SystemExit(status)
-            exit_(status)
+            try:
+                exit_(status)
+            except SystemExit as error:
+                if threading.current_thread() is threading.main_thread():  # else it ends that thread and nothing more
+                    self._note_exit(error, None if status is None or status == 0 else SystemExit(status))
+                raise
 
         sys.excepthook, sys.exit = excepthook, leave
+
+    def _note_exit(self, raised: SystemExit, error: BaseException | None) -> None:
+        """The program is about to end with `error`, unless `raised` is caught.
+
+        Whether it is shows when it is thrown away: while the program still runs, or when all of it has been left.
+        """
+        program = _running_program()
+        mark = _Mark()
+        raised.__dict__["_eagerly_mark"] = mark  # exceptions themselves tell nobody that they are thrown away
+
+        def gone(which: Any) -> None:
+            if _running_program() is program:
+                self._exits.pop(which, None)
+
+        self._error = None
+        self._exits[weakref.ref(mark, gone)] = error
 
     def leave(self) -> None:
         """The process ends: write what has been said."""
@@ -230,7 +252,7 @@ class AttachedRun(RunVoice):
     def end(self) -> None:
         """The process ends, and with it the run."""
         owner = self.store.owner()
-        error = self._error
+        error = next(reversed(self._exits.values()), None) if self._error is None else self._error
         self._close([completed(self.id, owner, None) if error is None else failed(self.id, owner, error)])
 
     def _close(self, ending: Sequence[Change]) -> None:
@@ -246,6 +268,18 @@ class AttachedRun(RunVoice):
             import logging
 
             logging.getLogger("eagerly.runs").exception("what became of run %s could not be written", self.id)
+
+
+class _Mark:
+    """What is thrown away together with an exception."""
+
+
+def _running_program() -> Any:
+    """The outermost code that the main thread is in: that of the program, or of what is called when it has ended."""
+    frame = sys._current_frames().get(cast("int", threading.main_thread().ident))
+    while frame is not None and frame.f_back is not None:
+        frame = frame.f_back
+    return frame and frame.f_code
 
 
 class _Scope(MapScope):
