@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import operator
 import threading
+import traceback
 from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
@@ -98,6 +99,39 @@ def test_an_error_ends_the_run_with_what_is_known_of_it(kind: str, backend: str,
         with pytest.raises(RunFailed) as again:
             found.result()
         assert isinstance(again.value.__cause__, LookupError)
+
+
+@on_each_backend
+def test_what_is_shown_of_an_error_has_the_users_frames_once(backend: str, store: RunStore) -> None:
+    with session(run_store=store):
+        run = tasks.fail.options(backend=backend).submit("gone")
+        for _ in range(2):
+            with pytest.raises(RunFailed) as caught:
+                run.result(PATIENCE)
+            shown = "".join(traceback.format_exception(caught.value))
+            assert shown.count(", in fail\n") == 1
+            assert shown.count("Traceback in the worker:\n") == (backend == "process")
+
+
+def test_who_has_no_exception_sees_where_it_was_raised(tmp_path: Path) -> None:
+    with session(run_store=tmp_path / "runs.db"):
+        run = runs.create("import")
+        try:
+            raise LookupError("gone")
+        except LookupError as error:
+            runs.update(run, status="failed", error=error)
+        with pytest.raises(RunFailed) as caught:
+            run.refresh().result()
+    assert caught.value.__cause__ is None
+    assert 'raise LookupError("gone")' in caught.value.__notes__[0]
+
+
+def test_what_has_no_frames_is_not_said_twice(store: RunStore) -> None:
+    with session(run_store=store):
+        run = tasks.kills_itself.options(backend="process").submit()
+        with pytest.raises(RunFailed) as caught:
+            run.result(PATIENCE)
+    assert "Traceback in the worker" not in "".join(traceback.format_exception(caught.value))
 
 
 @on_each_backend

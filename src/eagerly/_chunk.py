@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from eagerly._item import ItemScope
 from eagerly._item_run import item_runner, without_frames
-from eagerly._notes import add_note
+from eagerly._notes import add_note, in_worker
 from eagerly._share import unwrapped
 from eagerly._wire import is_urgent
 from eagerly.backends._protocol import Crash, Message
@@ -58,8 +58,7 @@ class Failure(NamedTuple):
             shown = reprlib.repr(row)
         except Exception:
             shown = f"a {type(row).__name__}"
-        text = f"\nTraceback in the worker:\n{self.text.rstrip()}" if self.text else ""
-        add_note(self.error, "eagerly: raised for item", f"{index} of a map: {shown}{text}")
+        add_note(self.error, "eagerly: raised for item", f"{index} of a map: {shown}{in_worker(self.text)}")
 
 
 class Ended(NamedTuple):

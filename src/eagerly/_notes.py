@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-__all__ = ["add_note"]
+__all__ = ["add_note", "in_worker"]
 
 
 def add_note(error: BaseException, subject: str, predicate: str) -> None:
@@ -19,3 +19,8 @@ def add_note(error: BaseException, subject: str, predicate: str) -> None:
                 return
     with contextlib.suppress(Exception):  # a class of errors may refuse notes; it goes without
         error.add_note(note)
+
+
+def in_worker(text: str) -> str:
+    """What a note adds of where an error was raised: lines with its traceback in another process; none without one."""
+    return f"\nTraceback in the worker:\n{text.rstrip()}" if text else ""

@@ -9,6 +9,7 @@ import pickle
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
+from eagerly._notes import add_note, in_worker
 from eagerly._sentinel import UNSET
 from eagerly.errors import (
     EagerlyError,
@@ -26,7 +27,7 @@ from eagerly.runs._limits import MAX_REASON, MAX_SUMMARY, run_error, tag_list, t
 from eagerly.runs._live import LIVE, Live
 from eagerly.runs._payload import as_json, decode, encode
 from eagerly.runs._protocol import RunStore, Write
-from eagerly.runs._record import RUN, RunRecord, new_id, now
+from eagerly.runs._record import RUN, RunError, RunRecord, new_id, now
 from eagerly.runs._recovery import LOST
 from eagerly.runs._status import RunStatus
 
@@ -47,6 +48,9 @@ __all__ = [
 
 _NULLABLE: Final = ("step", "steps", "message", "progress_data", "output_summary")
 """The fields that ``update()`` clears where it is told None."""
+
+_FRAMES: Final = "Traceback (most recent call last)"
+"""In the text of exceptions that were raised, and not only made."""
 
 
 listeners: Final[list[Callable[[RunStore, Moved], object]]] = []
@@ -252,12 +256,15 @@ def result_of(store: RunStore, record: RunRecord, live: Live | None = None) -> A
         raise RunFailed(f"run {record.id} of task {record.task!r} has failed", run_id=record.id)
     what = f"{error.type}: {error.message}" if error.type else error.message
     kind = RunLost if error.kind == LOST else RunFailed
-    raise kind(
+    failure = kind(
         f"run {record.id} of task {record.task!r} has failed: {error.message if error.kind == LOST else what}",
         run_id=record.id,
         error_type=error.type,
         traceback=error.traceback,
-    ) from (None if live is None else live.error) or _original(store, record)
+    )
+    cause = (None if live is None else live.error) or _original(store, record)
+    _tell_where(failure if cause is None else cause, record.id, error)
+    raise failure from cause
 
 
 def _refuse_calls(store: RunStore, run_id: str, what: str) -> None:
@@ -283,6 +290,12 @@ def run_status(what: str, value: object) -> RunStatus:
         raise OptionValueError(
             f"{what} takes one of {', '.join(map(repr, map(str, RunStatus)))}, not {value!r}"
         ) from None
+
+
+def _tell_where(shown: BaseException, run_id: str, error: RunError) -> None:
+    """Say on an exception where the body has raised it, if it was in another process: then it has no frames itself."""
+    if shown.__traceback__ is None and error.kind == "error" and _FRAMES in error.traceback:
+        add_note(shown, "eagerly: raised in", f"run {run_id}{in_worker(error.traceback)}")
 
 
 def _original(store: RunStore, record: RunRecord) -> BaseException | None:
