@@ -72,6 +72,7 @@ def test_the_list(stored: Project) -> None:
         (("--since", "1h", "--until", "0s"), ["c", "b", "a"]),
         (("--since", "2001-01-01"), ["c", "b", "a"]),
         (("--until", "2001-01-01"), []),
+        (("--until", "20010101"), []),
         (("--limit", "1"), ["c"]),
     ],
 )
@@ -390,6 +391,13 @@ def test_prune(stored: Project) -> None:
     assert [*runs.list()] == [live]
 
 
+def test_the_help_of_prune_says_that_both_may_be_given(stored: Project) -> None:
+    runs.update(runs.create("a"), status="completed")
+    assert stored.run("runs", "prune", "--older-than", "0s", "--keep", "1").err.startswith("eagerly: 0 runs removed ")
+    text = stored.run("runs", "prune", "--help").out
+    assert text.startswith("usage: eagerly runs prune [options] (--older-than AGE | --keep N | --older-than AGE --keep N)")
+
+
 # What cannot work
 
 
@@ -402,7 +410,11 @@ def test_prune(stored: Project) -> None:
         (("list", "--since", "yesterday"), "--since takes 90s, 30m, 2h or 7d for that long ago, or a moment such as"),
         (("prune",), "write --older-than 30d, or --keep 1000, or both"),
         (("prune", "--older-than", "old"), "--older-than takes a duration such as 90s, 30m, 2h or 7d, not 'old'"),
-        (("prune", "--older-than", "9" * 400), "is longer than Python can count"),
+        (("prune", "--older-than", "5"), "takes a duration such as 90s, 30m, 2h or 7d, not '5'; write 5d for days"),
+        (("prune", "--older-than", "0.5 "), "not '0.5 '; write 0.5d for days"),
+        (("list", "--since", "5"), "--since takes a duration such as 90s, 30m, 2h or 7d, not '5'; write 5d for days"),
+        (("list", "--until", "2024"), "--until takes a duration such as 90s, 30m, 2h or 7d, not '2024'"),
+        (("prune", "--older-than", "9" * 400 + "d"), "is longer than Python can count"),
         (("prune", "--older-than=-1d"), "--older-than takes a duration such as 90s, 30m, 2h or 7d, not '-1d'"),
         (("prune", "--keep", "-1"), "--keep must be 0 or more, not -1"),
         (("prune", "--keep", "9" * 20), "--keep must be less than 2**63"),
@@ -410,7 +422,7 @@ def test_prune(stored: Project) -> None:
         (("list", "--since", "999999999d"), "--since=999999999d is before the year 1; write a shorter time"),
         (("list", "--until", "0001-01-01T00:00+05:00"), "--until takes 90s, 30m, 2h or 7d for that long ago, or a mom"),
         (("prune", "--keep", "many"), "--keep takes a number, not 'many'"),
-        (("list", "--limit", "-1"), "--limit must be 0 or more, not -1"),
+        (("list", "--limit", "-1"), "--limit takes 1 to 1000, not -1"),
         (("wait", "@last", "--timeout", "-1"), "takes a duration"),
     ],
 )

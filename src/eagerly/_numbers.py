@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from eagerly.errors import OptionTypeError, OptionValueError
 
-__all__ = ["count", "seconds"]
+__all__ = ["count", "seconds", "whole"]
 
 
 def seconds(what: str, value: object, *, positive: bool = False, unit: str = "seconds") -> float:
@@ -47,8 +47,18 @@ def count(what: str, value: object, *, alternative: str = "an int") -> int:
         OptionTypeError: Not an int.
         OptionValueError: Negative.
     """
+    number = whole(what, value, alternative=alternative)
+    if number < 0:
+        raise OptionValueError(f"{what} must be 0 or more, not {number!r}")
+    return number
+
+
+def whole(what: str, value: object, *, alternative: str = "an int") -> int:
+    """`value` as an int, for who has bounds of his own; a bool is none.
+
+    Raises:
+        OptionTypeError: Not an int.
+    """
     if not isinstance(value, int) or isinstance(value, bool):
         raise OptionTypeError(f"{what} takes {alternative}, not {value!r}")
-    if value < 0:
-        raise OptionValueError(f"{what} must be 0 or more, not {value!r}")
     return value

@@ -66,7 +66,7 @@ def add_run_commands(parser: CommandParser) -> None:
     listing.add_argument("--parent", metavar="RUN", help="only made by that one")
     listing.add_argument("--session", metavar="ID", help="only of that session")
     listing.add_argument("--since", metavar="WHEN", help="only created since then: 90s, 30m, 2h, 7d, or 2024-05-01")
-    listing.add_argument("--until", metavar="WHEN", help="only created before")
+    listing.add_argument("--until", metavar="WHEN", help="only created before; written as for --since")
     listing.add_argument("--limit", metavar="N", default="20", help="at most so many (default: 20)")
     for name, summary in (
         ("show", "show what is known of a run, and what it has made; or what a session has"),
@@ -77,7 +77,7 @@ def add_run_commands(parser: CommandParser) -> None:
         made = action(name, summary, "[options] RUN")
         made.add_argument("run", metavar="RUN", help=f"{ID}; or id of a session" if name == "show" else ID)
         if name == "wait":
-            made.add_argument("--timeout", metavar="SECONDS", help="wait so long at most")
+            made.add_argument("--timeout", metavar="SECONDS", help="wait so long at most; also 30m, 2h")
             made.epilog = WAIT_EPILOG
     for name, summary in (
         ("stop", "ask runs to stop"),
@@ -87,8 +87,11 @@ def add_run_commands(parser: CommandParser) -> None:
         made.add_argument("runs", metavar="RUN", nargs="+", help=ID)
         if name == "cancel":
             made.add_argument("--reason", metavar="TEXT", help="why")
-    prune = action("prune", "remove runs that have ended, and their outputs", "(--older-than AGE | --keep N)")
-    prune.add_argument("--older-than", metavar="AGE", help="only those that ended so long ago: 12h, 7d")
+    prune = action(
+        *("prune", "remove runs that have ended, and their outputs"),
+        "[options] (--older-than AGE | --keep N | --older-than AGE --keep N)",
+    )
+    prune.add_argument("--older-than", metavar="AGE", help="only those that ended so long ago: 30m, 12h, 7d")
     prune.add_argument("--keep", metavar="N", help="all but those that were created last")
 
 
@@ -212,7 +215,7 @@ def _differs(before: RunRecord, record: RunRecord) -> bool:
 
 
 def _wait(store: RunStore, options: argparse.Namespace) -> int:
-    limit = None if options.timeout is None else age("--timeout", options.timeout).total_seconds()
+    limit = None if options.timeout is None else age("--timeout", options.timeout, unit="s").total_seconds()
     try:
         record = wait_for(store, _found(store, options.run).id, limit)
     except RunTimeout as error:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
 
-from eagerly._numbers import count, seconds
+from eagerly._numbers import count, seconds, whole
 from eagerly._wire import in_words
 from eagerly.errors import OptionTypeError, OptionValueError
 from eagerly.runs._record import RunError, microseconds, now
@@ -84,7 +84,7 @@ def whole_number(what: str, value: object) -> int:
 
 def size(what: str, value: object) -> int:
     """How many runs a page has: 1 to 1000."""
-    number = count(what, value)
+    number = whole(what, value)
     if not 1 <= number <= MAX_PAGE:
         raise OptionValueError(f"{what} takes 1 to {MAX_PAGE}, not {number}")
     return number
@@ -92,7 +92,7 @@ def size(what: str, value: object) -> int:
 
 def page_number(what: str, value: object) -> int:
     """Which page: from 1, to as many as there can be."""
-    number = count(what, value)
+    number = whole(what, value)
     if number < 1:
         raise OptionValueError(f"{what} takes 1 or more, not {number}")
     if number > _MAX_PAGES:
