@@ -1,6 +1,7 @@
 """Waiting until a run is as somebody wants it: the same for threads and for event loops, up to how one waits.
 
-Who waits polls nothing. In a thread it wakes now and then only so that a timeout around it can interrupt it.
+Who waits is told, and looks at no store: for what other processes do, the one thread of `_waiters` does that, for all
+who wait. In a thread it wakes now and then only so that a timeout around it can interrupt it.
 """
 
 from __future__ import annotations
