@@ -95,6 +95,8 @@ def test_an_asynchronous_file_system_is_refused() -> None:
     ("package", "url", "command"),
     [
         ("fsspec", "memory://cache", "pip install 'eagerly[fsspec]'"),
+        ("fsspec", "s3://bucket/cache", "pip install 'eagerly[s3]'"),
+        ("s3fs", "s3a://bucket/cache", "pip install 'eagerly[s3]'"),
         ("s3fs", "s3://bucket/cache", "pip install 'eagerly[s3]'"),
         ("gcsfs", "gs://bucket/cache", "pip install gcsfs"),
     ],

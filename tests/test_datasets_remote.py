@@ -265,12 +265,31 @@ def test_a_server_that_is_gone_is_an_error_with_the_result() -> None:
         store.load("x.json")
 
 
-def test_protocols_that_do_not_exist_and_libraries_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(OptionValueError, match="nonsense"):
+def test_protocols_that_do_not_exist() -> None:
+    with pytest.raises(
+        OptionValueError, match=r"DatasetStore\('nonsense://x'\): fsspec knows no nonsense://; write s3:"
+    ):
         DatasetStore("nonsense://x")
-    monkeypatch.setitem(sys.modules, "fsspec.core", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'eagerly\[fsspec\]'"):
-        DatasetStore("s3://x")
+
+
+@pytest.mark.parametrize(
+    ("package", "url", "command"),
+    [
+        ("fsspec", "memory://x", "pip install 'eagerly[fsspec]'"),
+        ("fsspec", "s3://bucket/x", "pip install 'eagerly[s3]'"),
+        ("s3fs", "s3a://bucket/x", "pip install 'eagerly[s3]'"),
+        ("s3fs", "simplecache::s3://bucket/x", "pip install 'eagerly[s3]'"),
+        ("gcsfs", "gs://bucket/x", "pip install gcsfs"),
+    ],
+)
+def test_a_missing_package_is_named_with_its_command(
+    package: str, url: str, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtraError) as caught:
+        DatasetStore(url)
+    said = f"DatasetStore({url!r}) needs the package {package!r}, which is not installed: {command}"
+    assert str(caught.value) == said
 
 
 def test_the_base_may_end_with_a_slash() -> None:

@@ -1,13 +1,26 @@
-"""Packages whose names are loaded by who first uses them, so that importing the package costs next to nothing."""
+"""Packages that are loaded by who first uses them: ours, so that importing it costs little, and those of others."""
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = ["lazily"]
+from eagerly.errors import MissingExtraError
+
+__all__ = ["demand_package", "lazily"]
+
+
+def demand_package(package: str, command: str, what: str) -> None:
+    """Refuse early what needs a package that is not there, without importing it.
+
+    Raises:
+        MissingExtraError: With `command`, which installs it.
+    """
+    if sys.modules.get(package) is None and importlib.util.find_spec(package) is None:
+        raise MissingExtraError(f"{what} needs the package {package!r}, which is not installed: {command}")
 
 
 def lazily(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:

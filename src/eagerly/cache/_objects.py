@@ -15,9 +15,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from eagerly._filesystems import WHOLE, move
+from eagerly._filesystems import S3, WHOLE, demand_filesystem, move
+from eagerly._lazy import demand_package
 from eagerly._paths import masked, path_text
-from eagerly.cache._outside import demand_package
 from eagerly.cache._protocol import Buffer
 from eagerly.errors import OptionTypeError, OptionValueError
 
@@ -29,8 +29,6 @@ _EXCLUSIVE: Final = _LOCAL | {"memory", "s3", "s3a", "gs", "gcs", "abfs", "abfss
 
 _S3_TIMEOUTS: Final = {"connect_timeout": 3, "read_timeout": 15, "retries": {"max_attempts": 1}}
 """S3's own would have a task wait for minutes before it takes a miss."""
-
-_INSTALL: Final = "pip install 'eagerly[fsspec]'"
 
 TEMPORARY: Final = ".eagerly-tmp"
 """How the names of objects end that are being written."""
@@ -86,13 +84,13 @@ def open_root(url: Any, root: str | None, options: Mapping[str, Any]) -> Root:
         MissingExtraError: A package is not installed.
         OptionTypeError, OptionValueError: There is no such file system, or no directory in it.
     """
-    demand_package("fsspec", _INSTALL, "RemoteStore")
     if (text := path_text("RemoteStore(url)", url, "write a URL such as 's3://bucket/cache', or a path")) is not None:
         if root is not None:
             raise OptionTypeError(
                 f"RemoteStore(url, root) takes a root only with a file system; append {root!r} to the URL"
             )
         return _root_of_url(text, options)
+    demand_package("fsspec", "pip install 'eagerly[fsspec]'", "RemoteStore")
     if not isinstance(url, import_module("fsspec").AbstractFileSystem):
         raise OptionTypeError(f"RemoteStore(url) takes a URL, a path or an fsspec file system, not {url!r}")
     if not root or options:
@@ -114,18 +112,8 @@ def _root_of_url(url: str, options: Mapping[str, Any]) -> Root:
     if "://" not in url:
         url = f"file://{Path(url).expanduser().absolute()}"
     protocol = url.partition("://")[0]
-    registry = import_module("fsspec.registry")
-    known: Mapping[str, str] | None = registry.known_implementations.get(protocol)
-    if known is not None:
-        package = known["class"].partition(".")[0]
-        how = "pip install 'eagerly[s3]'" if package == "s3fs" else f"pip install {package}"
-        demand_package(package, how, f"{protocol}://")
-    elif protocol not in registry.registry:
-        raise OptionValueError(
-            f"RemoteStore({masked(url)!r}): fsspec knows no {protocol}://; write s3://, gs://, abfs://, file:// or "
-            f"another of its {len(registry.known_implementations)} protocols"
-        )
-    if protocol in ("s3", "s3a") and "config_kwargs" not in options:
+    demand_filesystem(url, f"RemoteStore({masked(url)!r})")
+    if protocol in S3 and "config_kwargs" not in options:
         options = {**options, "config_kwargs": _S3_TIMEOUTS}
     return Root(masked(url), url, None, "", dict(options), protocol in _LOCAL)
 

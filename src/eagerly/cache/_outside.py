@@ -6,10 +6,8 @@ Nothing here talks to a server.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import secrets
-import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Iterator
@@ -22,9 +20,9 @@ from eagerly.cache._envelope import check_signing_key
 from eagerly.cache._head import head_of, short
 from eagerly.cache._leases import Lease, Leases
 from eagerly.cache._protocol import Buffer, StoredEntry
-from eagerly.errors import CacheError, MissingExtraError, OptionTypeError, OptionValueError
+from eagerly.errors import CacheError, OptionTypeError, OptionValueError
 
-__all__ = ["OutsideStore", "demand_package"]
+__all__ = ["OutsideStore"]
 
 PAUSE: Final = 1.0
 """Seconds for which a server that did not answer is not asked again, so that it does not cost its timeout each time."""
@@ -181,16 +179,6 @@ def _passwords(url: str) -> list[str]:
     account, at, _ = rest.rpartition("@")
     secret = account.partition(":")[2] if at else ""
     return [each for each in {secret, unquote(secret)} if each]
-
-
-def demand_package(package: str, command: str, what: str) -> None:
-    """Refuse early what needs a package that is not there, without importing it.
-
-    Raises:
-        MissingExtraError: With `command`, which installs it.
-    """
-    if sys.modules.get(package) is None and importlib.util.find_spec(package) is None:
-        raise MissingExtraError(f"{what} needs the package {package!r}, which is not installed: {command}")
 
 
 def _demand_trust(kind: str, place: str, signing_key: object, safe: object) -> None:

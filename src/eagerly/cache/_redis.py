@@ -17,11 +17,12 @@ from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import Any, Final
 
+from eagerly._lazy import demand_package
 from eagerly._numbers import seconds
 from eagerly._paths import masked
 from eagerly.cache._head import PREVIEW, make_head
 from eagerly.cache._leases import Lease
-from eagerly.cache._outside import OutsideStore, demand_package
+from eagerly.cache._outside import OutsideStore
 from eagerly.cache._payload import size_of
 from eagerly.cache._protocol import Buffer, CacheStats, StoredEntry
 from eagerly.errors import CacheError, OptionTypeError, OptionValueError

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from hashlib import sha256
 from typing import Any, BinaryIO, cast
 
-from eagerly._filesystems import WHOLE, move
+from eagerly._filesystems import WHOLE, demand_filesystem, move
 from eagerly._paths import masked
 from eagerly.datasets._hashing import HashedFile
 from eagerly.datasets._key import HIDDEN
@@ -152,12 +152,9 @@ class RemotePlace:
     def _connect(self) -> tuple[Any, str]:
         """The file system and the base in it, anew in a child process: connections do not survive a fork."""
         if self._connected is None or self._connected[0] != os.getpid():
-            try:
-                import fsspec.core
-            except ImportError as error:
-                raise MissingExtraError(
-                    f"DatasetStore({self.url!r}) needs fsspec: pip install 'eagerly[fsspec]'"
-                ) from error
+            demand_filesystem(self._url, f"DatasetStore({self.url!r})")
+            import fsspec.core
+
             try:
                 fs, root = cast("Any", fsspec.core).url_to_fs(self._url, **self._options)
             except ImportError as error:
