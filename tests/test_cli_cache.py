@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import textwrap
 from pathlib import Path
 
@@ -315,6 +316,15 @@ def test_a_folder_that_others_can_write_to(shop: Project, action: str) -> None:
     assert "chmod go-w" in outcome.err
 
 
+def test_why_a_call_is_no_hit_in_a_folder_that_others_can_write_to(shop: Project) -> None:
+    shop.write("tasks.py", "@task(cache=True)\ndef double(x: int) -> int:\n    return 2 * x\n")
+    (shop.folder / ".eagerly" / "cache").chmod(0o777)
+    outcome = shop.run("cache", "explain", "tasks:double", "--x", "1")  # of which nothing is stored
+    assert outcome.code == 0
+    assert "miss: the store cannot be used: " in outcome.out
+    assert "a result is stored" not in outcome.out
+
+
 def test_a_corrupt_index_is_one_line_of_warning(project: Project) -> None:
     store = DiskStore(project.folder / "cache")
     store.put(b"k" * 20, [b"x"])
@@ -475,3 +485,23 @@ def test_ctrl_c(project: Project, tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (130, "", "eagerly: interrupted\n")
+
+
+@pytest.mark.parametrize(("stored", "told"), [(1, "1 result is of __main__ "), (2, "2 results are of __main__ ")])
+def test_results_of_the_script_are_counted(project: Project, stored: int, told: str) -> None:
+    script = project.write(
+        "flow.py",
+        f"""
+        from eagerly import session
+        @task(cache=True)
+        def double(x: int) -> int:
+            return 2 * x
+        if __name__ == "__main__":
+            with session(cache_store=".eagerly/cache"):
+                for x in range({stored}):
+                    double(x)
+        """,
+    )
+    subprocess.run([sys.executable, str(script)], check=True, cwd=project.folder)
+    outcome = project.run("cache", "explain", "flow.py:double", "--x", "0")
+    assert f"nothing of flow.double is stored; {told}" in outcome.out

@@ -120,8 +120,14 @@ class CacheClient:
             CacheError: As for `fetch`.
         """
         data = self.store.get(key)
-        if data is None:
-            return False
+        return data is not None and self.is_usable(key, data, now)
+
+    def is_usable(self, key: bytes, data: Buffer, now: float) -> bool:
+        """Whether what the store has given for `key` has not expired.
+
+        Raises:
+            CacheError: It is not to be used at all.
+        """
         self._check_trust()
         return self._envelopes.unpack(key, data, now=now) is not None
 

@@ -97,14 +97,20 @@ def _verdict(  # noqa: C901 - one question after the other
     if mode == "off":
         return False, "caching is off here (cache_mode='off')", []
     try:
-        if client.holds(key.digest, now):
-            if mode == "refresh":
-                return False, "a result is stored, but the session has cache_mode='refresh'", []
-            return True, f"a result is stored in {client.store!r}", []
-    except (CorruptEntryError, UntrustedEntryError) as error:
+        data = client.store.get(key.digest)
+    except UntrustedEntryError as error:  # of its folder, whatever is in there
+        return False, f"the store cannot be used: {error}", []
+    except CorruptEntryError as error:
         return False, f"a result is stored, but cannot be used: {error}", []
     except CacheError as error:
         return False, f"the store cannot be asked whether a result is stored: {error}", []
+    try:
+        if data is not None and client.is_usable(key.digest, data, now):
+            if mode == "refresh":
+                return False, "a result is stored, but the session has cache_mode='refresh'", []
+            return True, f"a result is stored in {client.store!r}", []
+    except CacheError as error:
+        return False, f"a result is stored, but cannot be used: {error}", []
     entries = _entries(client, keys.tag)
     for entry in entries:
         if entry.key == key.digest and entry.expires is not None and entry.expires <= now:
@@ -112,7 +118,8 @@ def _verdict(  # noqa: C901 - one question after the other
             return False, "a result was stored", [Difference("expired", "", f"it expired on {when}")]
     stored = list(_descriptions(client, entries))
     if not stored and keys.script_tag != keys.tag and (others := _entries(client, keys.script_tag)):
-        return False, f"nothing of {keys.tag} is stored; {len(others)} results are of {keys.script_tag}, the script", []
+        count = "1 result is" if len(others) == 1 else f"{len(others)} results are"
+        return False, f"nothing of {keys.tag} is stored; {count} of {keys.script_tag}, the script", []
     if not stored:
         return False, f"nothing of {keys.tag} is stored in {client.store!r}", []
     nearest = min((_differences(keys, key, about) for about in stored), key=len)
