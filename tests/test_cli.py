@@ -317,6 +317,30 @@ class TestEnding:
             project.run("run", "flow")
 
     @pytest.mark.parametrize(
+        ("words", "usage", "complaint"),
+        [
+            (
+                ["runs", "list", "--stroe", "x"],
+                "eagerly runs list [options]",
+                "unrecognized arguments: --stroe x; did you mean --store?",
+            ),
+            (
+                ["cache", "list", "--limt=3"],
+                "eagerly cache list [options] [TASK]",
+                "unrecognized arguments: --limt=3; did you mean --limit?",
+            ),
+            (["config", "extra"], "eagerly config", "unrecognized arguments: extra"),
+            (["demo", "extra"], "eagerly demo", "unrecognized arguments: extra"),
+            (["--foo", "config"], "eagerly [-h] [--version] COMMAND ...", "unrecognized arguments: --foo"),
+        ],
+    )
+    def test_wrong_options_show_how_their_command_is_used(
+        self, project: Project, words: list[str], usage: str, complaint: str
+    ) -> None:
+        outcome = project.run(*words)
+        assert outcome == (2, "", f"usage: {usage}\n{usage.partition(' [')[0]}: error: {complaint}\n")
+
+    @pytest.mark.parametrize(
         ("words", "complaint"),
         [
             ([], "the following arguments are required: COMMAND"),
@@ -326,6 +350,7 @@ class TestEnding:
             (["list"], "the following arguments are required: MODULE"),
             (["list", "a", "b"], "unrecognized arguments: b"),
             (["config", "x"], "unrecognized arguments: x"),
+            (["runs", "list", "--foo"], "unrecognized arguments: --foo\n"),
         ],
     )
     def test_a_wrong_command_line_is_2(self, project: Project, words: list[str], complaint: str) -> None:

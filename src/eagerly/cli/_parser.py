@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from typing import NoReturn
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from eagerly._options import nearest
 
 __all__ = ["CommandEnd", "CommandParser"]
 
@@ -35,9 +38,26 @@ class CommandParser(argparse.ArgumentParser):
             conflict_handler="resolve",  # a parameter may be called `help`; `-h` remains
         )
 
+    def parse_known_args(  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
+        """Refuse what is not known here, and not above, where nobody would show how this action is used."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            options = [name[2:] for name in self._option_string_actions if name.startswith("--")]
+            near = next((name for word in unknown if (name := _nearest_option(word, options))), "")
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{f'; did you mean {near}?' if near else ''}")
+        return found, unknown
+
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
         """Write `message` on standard error and raise `CommandEnd`."""
         try:
             super().exit(status, message)
         except SystemExit:
             raise CommandEnd(status) from None
+
+
+def _nearest_option(word: str, options: list[str]) -> str:
+    """The option that was probably meant by `word`, or an empty string."""
+    near = nearest(word[2:].partition("=")[0], options) if word.startswith("--") else None
+    return f"--{near}" if near else ""
