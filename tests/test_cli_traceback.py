@@ -220,3 +220,39 @@ def test_deep_recursion_stays_readable(project: Project) -> None:
     assert "RecursionError" in outcome.err
     assert "[Previous line repeated" in outcome.err
     assert OURS not in outcome.err
+
+
+def test_what_we_have_called_of_the_standard_library_is_not_shown(project: Project) -> None:
+    project.write("store", "a file where the folder of the store would be")
+    project.write(
+        "flow.py",
+        """
+        @task(dataset="report.json", dataset_store="store")
+        def report():
+            return 1
+        @workflow
+        def main():
+            report()
+        """,
+    )
+    outcome = project.run("run", "flow")
+    assert outcome.code == 1
+    assert "DatasetError" in outcome.err
+    assert set(functions_in(outcome.err)) == {"main"}
+
+
+def test_what_the_user_has_called_of_the_standard_library_is_shown(project: Project) -> None:
+    project.write(
+        "flow.py",
+        """
+        import json
+        @task
+        def read():
+            return json.loads("{")
+        @workflow
+        def main():
+            return read()
+        """,
+    )
+    outcome = project.run("run", "flow")
+    assert functions_in(outcome.err)[:3] == ["main", "read", "loads"]

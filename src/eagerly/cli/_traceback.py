@@ -14,6 +14,7 @@ __all__ = ["ModuleFailedError", "in_user_code", "user_traceback"]
 _PACKAGE: Final = f"{Path(eagerly.__file__).parent}{os.sep}"
 _DEMO: Final = f"{_PACKAGE}demo{os.sep}"  # written as a user would write it, and shown as such
 _LIBRARY: Final = f"{Path(os.__file__).parent}{os.sep}"
+_INSTALLED: Final = tuple(f"{_LIBRARY}{part}{os.sep}" for part in ("site-packages", "dist-packages"))
 _ON_THE_WAY: Final = tuple(f"{_LIBRARY}{part}" for part in (f"asyncio{os.sep}", f"importlib{os.sep}", "runpy.py"))
 
 
@@ -28,8 +29,8 @@ class ModuleFailedError(Exception):
 def user_traceback(error: BaseException) -> str:
     """The traceback of `error` as Python prints it, causes, contexts, groups and notes included, without our frames.
 
-    Frames of asyncio and of the import system are left out where they lead to the user's code, and kept where the
-    user's code leads to them.
+    Frames of the standard library are left out where we have called it, and those of asyncio and of the import system
+    where they lead to the user's code; they are kept where the user's code leads to them.
     """
     report = traceback.TracebackException.from_exception(error, compact=True)
     waiting: list[traceback.TracebackException | None] = [report]
@@ -47,7 +48,14 @@ def in_user_code(error: BaseException) -> bool:
 
 
 def _users(stack: traceback.StackSummary) -> traceback.StackSummary:
-    frames = [frame for frame in stack if not _is_ours(frame.filename)]
+    frames: list[traceback.FrameSummary] = []
+    through_us = False
+    for frame in stack:
+        if _is_ours(frame.filename):
+            through_us = True
+        elif not (through_us and _is_standard(frame.filename)):
+            through_us = False
+            frames.append(frame)
     while frames and frames[0].filename.startswith(_ON_THE_WAY):
         del frames[0]
     return traceback.StackSummary.from_list(frames)
@@ -57,3 +65,7 @@ def _is_ours(filename: str) -> bool:
     if filename.startswith("<frozen importlib"):
         return True
     return filename.startswith(_PACKAGE) and not filename.startswith(_DEMO)
+
+
+def _is_standard(filename: str) -> bool:
+    return filename.startswith((_LIBRARY, "<frozen ")) and not filename.startswith(_INSTALLED)
