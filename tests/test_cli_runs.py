@@ -395,7 +395,9 @@ def test_the_help_of_prune_says_that_both_may_be_given(stored: Project) -> None:
     runs.update(runs.create("a"), status="completed")
     assert stored.run("runs", "prune", "--older-than", "0s", "--keep", "1").err.startswith("eagerly: 0 runs removed ")
     text = stored.run("runs", "prune", "--help").out
-    assert text.startswith("usage: eagerly runs prune [options] (--older-than AGE | --keep N | --older-than AGE --keep N)")
+    assert text.startswith(
+        "usage: eagerly runs prune [options] (--older-than AGE | --keep N | --older-than AGE --keep N)"
+    )
 
 
 # What cannot work
