@@ -69,7 +69,8 @@ class PostgresRunStore(SqlRunStore):
         ...     runs.list(status="running")
     """
 
-    _for_update = " FOR UPDATE"
+    _for_update = " FOR NO KEY UPDATE"
+    _for_tree = " FOR UPDATE"
 
     def __init__(
         self,
@@ -238,6 +239,12 @@ class PostgresRunStore(SqlRunStore):
         self._write(work)
 
     # Other processes
+
+    def _hold(self, sql: Sql, records: Iterable[RunRecord]) -> None:
+        live = [each for each in records if each.parent_id is not None and not each.status.final]
+        above = {run_id for each in live for run_id in (each.parent_id, each.root_id)}
+        if above:  # in the order in which all lock them
+            sql.execute("SELECT 1 FROM runs WHERE id = ANY(?) ORDER BY seq FOR KEY SHARE", (list(above),))
 
     def _told(self, sql: Sql, records: Iterable[RunRecord]) -> None:
         changed = [record.id for record in records]

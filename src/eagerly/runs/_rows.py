@@ -11,7 +11,7 @@ from eagerly.runs._record import RunError, RunRecord
 from eagerly.runs._schema import COLUMNS
 from eagerly.runs._status import RunStatus
 
-__all__ = ["INSERT", "MANY", "SEVERAL", "TAG", "insertion", "record_of", "row_value", "select", "select_count"]
+__all__ = ["INSERT", "MANY", "SEVERAL", "TAG", "insertion", "marks", "record_of", "row_value", "select", "select_count"]
 
 _PLACE: Final = {name: number for number, name in enumerate(RunRecord._fields)}
 _STATUS, _CACHED, _ERROR, _TAGS = (_PLACE[name] for name in ("status", "cached", "error", "tags"))
@@ -91,8 +91,8 @@ def _conditions(query: Query) -> tuple[list[str], list[Any]]:
     statuses = tuple(map(str, query.statuses or ()))
     found: list[tuple[bool, str, Sequence[Any]]] = [
         (query.task is not None, "task = ?", (query.task,)),
-        (query.statuses is not None, f"status IN ({_marks(statuses)})", statuses),
-        (query.ids is not None, f"id IN ({_marks(query.ids or ())})", query.ids or ()),
+        (query.statuses is not None, f"status IN ({marks(statuses)})", statuses),
+        (query.ids is not None, f"id IN ({marks(query.ids or ())})", query.ids or ()),
         (query.parent is None, "parent_id IS NULL", ()),
         (isinstance(query.parent, str), "parent_id = ?", (query.parent,)),
         (query.session is not None, "session_id = ?", (query.session,)),
@@ -104,5 +104,6 @@ def _conditions(query: Query) -> tuple[list[str], list[Any]]:
     return [condition for condition, _ in asked], [value for _, values in asked for value in values]
 
 
-def _marks(values: Sequence[Any]) -> str:
+def marks(values: Sequence[Any]) -> str:
+    """What stands for these in a statement."""
     return ", ".join("?" * len(values))

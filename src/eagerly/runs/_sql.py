@@ -18,7 +18,7 @@ from eagerly.runs._protocol import Outcome, Write
 from eagerly.runs._query import Query
 from eagerly.runs._record import RunRecord, now
 from eagerly.runs._recovery import lost, report
-from eagerly.runs._rows import INSERT, TAG, insertion, record_of, row_value, select, select_count
+from eagerly.runs._rows import INSERT, TAG, insertion, marks, record_of, row_value, select, select_count
 from eagerly.runs._schema import COLUMNS, IS_LIVE
 from eagerly.runs._waiters import Probe, Tell, Waiters
 
@@ -59,7 +59,10 @@ class SqlRunStore:
     blocking = True
     trusted: bool
     _waiters: Waiters
-    _for_update = ""  # what makes SELECT lock the rows it finds, where a transaction does not lock everything
+    # What makes SELECT lock the rows it finds, where a transaction does not lock everything. The second one also waits
+    # for those who add a run below, and they for it.
+    _for_update = ""
+    _for_tree = ""
 
     # What a subclass says
 
@@ -89,6 +92,9 @@ class SqlRunStore:
     def _sweep(self) -> None:
         """Remove large outputs that no run has."""
         raise NotImplementedError
+
+    def _hold(self, sql: Sql, records: Iterable[RunRecord]) -> None:
+        """Before these are added: what they belong to is neither cancelled nor removed until they are there."""
 
     def _told(self, sql: Sql, records: Iterable[RunRecord]) -> None:
         """Inside of the transaction that has changed these: say so to other processes that would not notice."""
@@ -124,6 +130,7 @@ class SqlRunStore:
         for plain, group in groupby(batch, _is_plain):
             if plain:  # records that nothing needs to be asked about go in together
                 records = [each for each in group if isinstance(each, RunRecord)]
+                self._hold(sql, records)
                 self._insert(sql, records)
                 self._tag(sql, records)
                 outcomes += [Moved(None, record) for record in records]
@@ -140,6 +147,7 @@ class SqlRunStore:
         sql.executemany(INSERT, map(insertion, records))
 
     def _add(self, sql: Sql, record: RunRecord) -> Moved:
+        self._hold(sql, [record])
         if sql.execute(INSERT, insertion(record)).rowcount:
             self._tag(sql, [record])
             return Moved(None, record)
@@ -153,7 +161,8 @@ class SqlRunStore:
             sql.executemany(TAG, tags)
 
     def _change(self, sql: Sql, change: Change, staged: dict[str | None, Any]) -> Outcome:
-        row = sql.execute(f"SELECT {COLUMNS} FROM runs WHERE id = ?{self._for_update}", (change.run_id,)).fetchone()
+        lock = self._for_update if change.family is None else self._for_tree
+        row = sql.execute(f"SELECT {COLUMNS} FROM runs WHERE id = ?{lock}", (change.run_id,)).fetchone()
         if row is None:
             return RunNotFound(f"there is no run {change.run_id!r} in {self.place}", run_id=change.run_id)
         try:
@@ -164,8 +173,17 @@ class SqlRunStore:
             self._keep(sql, staged[change.output.blob])
         if change.family is None:
             return moved
-        live = map(record_of, sql.execute(_FAMILY + self._for_update, (change.run_id,)).fetchall())
-        return moved._replace(family=tuple([self._move(sql, each, change.family) for each in live]))
+        return moved._replace(family=self._change_family(sql, change.run_id, change.family))
+
+    def _change_family(self, sql: Sql, run_id: str, change: Change) -> tuple[Moved, ...]:
+        """Change the live descendants, also those that were added while their parents were being locked."""
+        done: dict[str, Moved] = {}
+        while True:
+            live = map(record_of, sql.execute(_FAMILY + self._for_tree, (run_id,)).fetchall())
+            fresh = [each for each in live if each.id not in done]
+            done |= {each.id: self._move(sql, each, change) for each in fresh}
+            if not fresh or not self._for_tree:
+                return tuple(done.values())
 
     def _move(self, sql: Sql, before: RunRecord, change: Change) -> Moved:
         """The one place where a run changes. Its row is locked."""
@@ -195,8 +213,7 @@ class SqlRunStore:
             found: list[RunRecord] = []
             for start in range(0, len(run_ids), _CHUNK):
                 part = run_ids[start : start + _CHUNK]
-                marks = ", ".join("?" * len(part))
-                found += map(record_of, sql.execute(f"SELECT {COLUMNS} FROM runs WHERE id IN ({marks})", part))
+                found += map(record_of, sql.execute(f"SELECT {COLUMNS} FROM runs WHERE id IN ({marks(part)})", part))
             return found
 
         return self._read(work)
@@ -242,12 +259,27 @@ class SqlRunStore:
         removed = 0
         bound = self._read(lambda sql: _bound(sql, before, keep))
         while bound is not None:
-            count = self._write(lambda sql: _remove_some(sql, *bound))
-            removed += count
-            if not count:
+            count = self._write(lambda sql: self._remove_some(sql, *bound))
+            if count is None:
                 break
+            removed += count
         self._sweep()
         return removed
+
+    def _remove_some(self, sql: Sql, condition: str, values: list[Any]) -> int | None:
+        """Remove a few trees; how many runs, or None if there is no such tree."""
+        some = f"SELECT id FROM runs WHERE {condition} ORDER BY seq LIMIT ?{self._for_tree}"
+        found = [row[0] for row in sql.execute(some, [*values, _CHUNK]).fetchall()]
+        if not found:
+            return None
+        # Once more, now that they are locked: somebody may have added a run to one of them just before.
+        still = f"SELECT id FROM runs WHERE id IN ({marks(found)}) AND {condition}"
+        roots = [row[0] for row in sql.execute(still, [*found, *values]).fetchall()]
+        if not roots:
+            return 0
+        tree = f"root_id IN ({marks(roots)})"
+        sql.execute(f"DELETE FROM run_tags WHERE seq IN (SELECT seq FROM runs WHERE {tree})", roots)
+        return int(sql.execute(f"DELETE FROM runs WHERE {tree}", roots).rowcount)
 
     def recover(self) -> list[RunRecord]:
         """Make runs whose owners have ended failed, and return those that nobody has made failed before."""
@@ -305,13 +337,3 @@ def _bound(sql: Sql, before: int | None, keep: int | None) -> tuple[str, list[An
         conditions.append("updated_at < ?")
         values.append(before)
     return " AND ".join(conditions), values
-
-
-def _remove_some(sql: Sql, condition: str, values: list[Any]) -> int:
-    found = sql.execute(f"SELECT id FROM runs WHERE {condition} LIMIT ?", [*values, _CHUNK]).fetchall()
-    if not found:
-        return 0
-    roots = [row[0] for row in found]
-    tree = f"root_id IN ({', '.join('?' * len(roots))})"
-    sql.execute(f"DELETE FROM run_tags WHERE seq IN (SELECT seq FROM runs WHERE {tree})", roots)
-    return int(sql.execute(f"DELETE FROM runs WHERE {tree}", roots).rowcount)
