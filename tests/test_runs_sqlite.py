@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import queue
 import signal
 import sqlite3
 import stat
@@ -20,6 +21,7 @@ from typing import Any
 import pytest
 
 from eagerly import runs, session
+from eagerly._file_locks import try_lock
 from eagerly.errors import OutputCorrupt, OutputMissing, RunsError
 from eagerly.runs import Query, SqliteRunStore
 from eagerly.runs._schema import MIGRATIONS
@@ -88,6 +90,64 @@ def test_a_file_that_is_removed_is_made_anew(store: SqliteRunStore, path: Path) 
     assert [*runs.list()] == []
     run = runs.create("again")
     assert [*runs.list()] == [run]
+
+
+def test_who_waits_while_the_file_is_replaced(store: SqliteRunStore, path: Path) -> None:
+    """They hear that their run is gone, and of runs in the file that is there then."""
+    news: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def tell(found: Any) -> bool:
+        news.put(found)
+        return False
+
+    run = runs.create("import")
+    ends = [store.watch(run.id, tell)]
+    assert news.get(timeout=60).id == run.id  # it is looked at now
+    for each in path.parent.glob("runs.db*"):
+        if each.is_file():
+            each.unlink()
+    while news.get(timeout=60) is not None:
+        pass
+    code = (
+        "import sys\nfrom eagerly import runs, session\nwith session(run_store=sys.argv[1]):\n"
+        "    run = runs.create('again')\n    print(run.id, flush=True)\n"
+        "    input()\n    runs.update(run, status='completed')\n"
+    )
+    words = [sys.executable, "-c", code, str(path)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        again = other.stdout.readline().strip()
+        ends.append(store.watch(again, tell))
+        while (found := news.get(timeout=60)) is None:
+            pass
+        assert (found.id, found.status) == (again, "pending")
+        other.communicate("\n")
+    while (found := news.get(timeout=60)) is None or found.status != "completed":
+        pass
+    for end in ends:
+        end()
+
+
+def test_a_new_owner_that_another_process_looks_at(store: SqliteRunStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has locked the file just then, to see whether somebody else has."""
+    from eagerly.runs import _owners
+
+    looked: list[int] = []
+
+    def busy_once(fd: int) -> bool:
+        looked.append(fd)
+        return len(looked) > 1 and try_lock(fd)
+
+    monkeypatch.setattr(_owners, "try_lock", busy_once)
+    assert store.owner() in os.listdir(f"{store.place}.owners")
+    assert len(looked) == 2
+
+
+def test_a_file_system_without_locks(store: SqliteRunStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eagerly.runs._owners.try_lock", lambda fd: False)
+    with pytest.raises(RunsError, match="a file system without locks"):
+        store.owner()
+    assert [name for name in os.listdir(f"{store.place}.owners") if name.startswith("own_")] == []
 
 
 # Databases that are not used

@@ -17,6 +17,9 @@ from eagerly.runs._record import new_id
 
 __all__ = ["Owners"]
 
+_TRIES: Final = 5
+"""New files that cannot be locked before it is believed that none can: another process may be looking at one."""
+
 _OWNER: Final = re.compile(r"own_[0-9a-f]{24}")
 
 
@@ -48,13 +51,17 @@ class Owners:
 
     def _register(self) -> _Mine:
         os.makedirs(self._folder, mode=0o700, exist_ok=True)
+        refused = 0
         for _ in range(100):
             owner = new_id("own")
             path = os.path.join(self._folder, owner)
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
             if not try_lock(fd):
                 os.close(fd)
-                os.unlink(path)
+                self.bury(owner)
+                refused += 1
+                if refused < _TRIES:
+                    continue
                 raise RunsError(
                     f"{self._folder} is on a file system without locks, so that nobody could tell whether the process"
                     " of a run has ended; use a path on a local disk, or a postgresql:// URL"

@@ -114,10 +114,11 @@ class SqliteRunStore(SqlRunStore):
 
     def open_probe(self) -> _DataVersion:
         """What notices that another connection has written."""
-        with translated(self.place, self.timeout):
-            with at_work():
-                connection = self._connections.apart() if self._open(writing=False) else empty()
-            return _DataVersion(connection, self.place, self.timeout)
+        return _DataVersion(self._connection_apart, self.place, self.timeout)
+
+    def _connection_apart(self) -> sqlite3.Connection:
+        """One to the file that is there now, or to one with nothing in it."""
+        return self._connections.apart() if self._open(writing=False) else empty()
 
     def _read(self, work: Callable[[Sql], T]) -> T:
         with translated(self.place, self.timeout):
@@ -202,25 +203,32 @@ class SqliteRunStore(SqlRunStore):
 
 
 class _DataVersion:
-    """SQLite's own count of what other connections have committed."""
+    """Which file it is, and SQLite's own count of what other connections have committed to it."""
 
-    def __init__(self, connection: sqlite3.Connection, place: str, timeout: float) -> None:
-        self._connection = connection
+    def __init__(self, connect: Callable[[], sqlite3.Connection], place: str, timeout: float) -> None:
+        self._connect = connect
         self._place, self._timeout = place, timeout
+        self._connection: sqlite3.Connection | None = None
         self._seen = self._version()
 
     def pause(self, fresh: threading.Event) -> bool:
         fresh.wait(INTERVAL)
-        seen, self._seen = self._seen, self._version()
-        return bool(seen != self._seen)
+        before, self._seen = self._seen, self._version()
+        return before != self._seen
 
     def close(self) -> None:
         with at_work():
-            self._connection.close()
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
 
-    def _version(self) -> Any:
+    def _version(self) -> tuple[Any, int]:
         with translated(self._place, self._timeout), at_work():
-            return self._connection.execute("PRAGMA data_version").fetchone()[0]
+            found = stamp(self._place)
+            if self._connection is None or found != self._seen[0]:  # the file was replaced: a new one has its own count
+                self.close()
+                self._connection = self._connect()
+            return found, self._connection.execute("PRAGMA data_version").fetchone()[0]
 
 
 def _remade(place: str, timeout: float) -> SqliteRunStore:
