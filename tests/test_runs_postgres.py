@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +25,7 @@ from eagerly.errors import (
     OutputMissing,
     RunsError,
 )
-from eagerly.runs import Change, PostgresRunStore, Query, RunStatus, open_run_store
+from eagerly.runs import Change, PostgresRunStore, Query, RunRecord, RunStatus, open_run_store
 from eagerly.runs._payload import encode
 from eagerly.runs._record import now
 from postgres_server import fresh_schema
@@ -194,6 +197,73 @@ def test_an_owner_that_was_slow_is_an_owner_again(store: PostgresRunStore) -> No
     while store.owner() == old:
         store.count(Query())
     assert store.recover() == []
+
+
+def test_a_server_that_does_not_answer_holds_up_no_other_store(store: PostgresRunStore) -> None:
+    """Who could not renew its lease meanwhile would lose its runs."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        other = PostgresRunStore(f"postgresql://me@127.0.0.1:{silent.getsockname()[1]}/db", timeout=60)
+        over = threading.Event()
+
+        def use() -> None:
+            with contextlib.suppress(RunsError):
+                other.owner()
+            over.set()
+
+        threading.Thread(target=use, daemon=True).start()
+        asked, _ = silent.accept()
+        with asked:
+            assert store.owner().startswith("own_")
+            assert not over.is_set()
+        assert over.wait(60)
+
+
+def test_a_lease_that_no_thread_could_renew_is_none(store: PostgresRunStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[str] = []
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        started.append(thread.name)
+        if started == ["eagerly-runs-lease"]:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    store.get("run_x")
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(RuntimeError, match="can't start"):
+        store.owner()
+    assert store.owner().startswith("own_")
+    assert started == ["eagerly-runs-lease"] * 2
+
+
+def test_who_only_can_read_waits_although_an_owner_has_ended(
+    store: PostgresRunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eagerly.runs._waiters.RECOVERY", 0.0)
+    run = runs.create("import")
+    dead = runs.create("import")
+    store.write([Change(dead.id, now(), RunStatus.RUNNING, {"owner": "own_" + "0" * 24})])
+    tried = threading.Event()
+
+    class Reader(PostgresRunStore):
+        def recover(self) -> list[RunRecord]:
+            try:
+                return super().recover()
+            finally:
+                if threading.current_thread().name == "eagerly-runs-watcher":
+                    tried.set()
+
+    def end() -> None:
+        tried.wait(60)
+        store.write([Change(run.id, now(), RunStatus.COMPLETED)])
+
+    reader = Reader(f"{store._url}?options=-c%20default_transaction_read_only%3Don", schema=store.schema)
+    thread = threading.Thread(target=end)
+    thread.start()
+    with session(run_store=reader):
+        assert runs.wait(run.id, timeout=60).status == "completed"
+    thread.join()
+    reader.close()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -224,3 +224,24 @@ def take(store: RunStore, run_id: str, owner: str) -> None:
     from eagerly.runs._record import now
 
     store.write([Change(run_id, now(), RunStatus.RUNNING, {"owner": owner})])
+
+
+def test_the_next_one_to_wait_starts_the_thread_that_could_not_be_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    made = SqliteRunStore(tmp_path / "runs.db")
+    with session(run_store=made):
+        run, ended = running(), runs.update(runs.create("import"), status="completed")
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(RuntimeError, match="can't start"):
+                runs.wait(run.id, timeout=PATIENCE)
+
+        async def wait() -> object:
+            return (await runs.aio.wait(ended.id, timeout=PATIENCE)).status
+
+        assert asyncio.run(wait()) == "completed"
+    made.close()

@@ -65,17 +65,30 @@ class Lease:
 
 
 _leases: dict[str, Lease] = {}
+_making: dict[str, threading.Lock] = {}
 _lock = threading.Lock()
+"""For these two. Nobody asks a server while it is held, as others have to renew their leases elsewhere."""
 
 
 def lease_of(place: str, store: SqlRunStore, seconds: float) -> Lease:
     """The lease of this process at `place`, which the first call makes."""
     with _lock:
-        lease = _leases.get(place)
+        making = _making.setdefault(place, threading.Lock())
+    with making:
+        lease = _known(place, store)
         if lease is None:
-            lease = _leases[place] = Lease(store, seconds)
+            lease = Lease(store, seconds)
             lease.start(place)
-        lease.stores.add(store)
+            with _lock:
+                _leases[place] = lease
+        return lease
+
+
+def _known(place: str, store: SqlRunStore) -> Lease | None:
+    with _lock:
+        lease = _leases.get(place)
+        if lease is not None:
+            lease.stores.add(store)
         return lease
 
 
@@ -92,6 +105,7 @@ def _after_fork() -> None:
     global _lock
     _lock = threading.Lock()
     _leases.clear()
+    _making.clear()
 
 
 if hasattr(os, "register_at_fork"):

@@ -60,6 +60,8 @@ class Waiters:
 
     def __init__(self) -> None:
         self.forget()
+        with _places_lock:
+            _all.add(self)
 
     def forget(self) -> None:
         """Nobody waits."""
@@ -79,11 +81,19 @@ class Waiters:
         """As `add`; and the watching thread looks at the run soon, and whenever another process has written."""
         end = self.add(run_id, tell)
         self._fresh.set()
-        with self._lock:
-            begins, self._watching = not self._watching, True
-        if begins:
-            threading.Thread(target=self._watch, args=(store,), name="eagerly-runs-watcher", daemon=True).start()
+        try:
+            self._start(store)
+        except BaseException:  # there can be no more threads now; the next one to wait tries again
+            end()
+            raise
         return end
+
+    def _start(self, store: Watched) -> None:
+        """Make sure that the thread is there. It waits for the lock first, so that nobody counts on one that is not."""
+        with self._lock:
+            if not self._watching:
+                threading.Thread(target=self._watch, args=(store,), name="eagerly-runs-watcher", daemon=True).start()
+                self._watching = True
 
     def wake(self, records: Iterable[RunRecord]) -> None:
         """Tell those who wait for these runs."""
@@ -130,7 +140,8 @@ class Waiters:
                 reached = time.monotonic()
                 if reached - recovered > RECOVERY:
                     recovered = reached
-                    store.recover()
+                    with contextlib.suppress(RunsError):  # who only can read leaves that to others
+                        store.recover()
             except Exception as error:
                 _close(probe)
                 probe = None
@@ -164,14 +175,15 @@ def waiters_of(place: str) -> Waiters:
 
 _numbers = itertools.count(1)
 _places: weakref.WeakValueDictionary[str, Waiters] = weakref.WeakValueDictionary()
-_places_lock = threading.Lock()
+_all: weakref.WeakSet[Waiters] = weakref.WeakSet()
+_places_lock = threading.RLock()
 
 
 def _after_fork() -> None:
     """Nobody who waited is in the child, and neither is the thread."""
     global _places_lock
-    _places_lock = threading.Lock()
-    for each in list(_places.values()):
+    _places_lock = threading.RLock()
+    for each in list(_all):
         each.forget()
 
 
