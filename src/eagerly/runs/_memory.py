@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from eagerly._numbers import count
 from eagerly.errors import EagerlyError, RunNotFound
@@ -18,6 +19,9 @@ from eagerly.runs._record import RunRecord, new_id
 from eagerly.runs._waiters import Tell, Waiters
 
 __all__ = ["PROCESS", "MemoryRunStore"]
+
+_FORK_PATIENCE: Final = 1.0
+"""Seconds that a fork waits for a thread in the middle of a write."""
 
 
 class _Extra(NamedTuple):
@@ -56,6 +60,7 @@ class MemoryRunStore:
         self.place = place
         self.keep = count("MemoryRunStore(keep=...)", keep)
         self._begin()
+        _stores.add(self)
 
     def __repr__(self) -> str:
         return f"MemoryRunStore({len(self._records)} runs)"
@@ -73,6 +78,7 @@ class MemoryRunStore:
         self._children: dict[str, list[str]] = {}
         self._keys: dict[str, str] = {}
         self._last = 0
+        self._bound = 2 * self.keep + 100  # records; when there are more, those that have ended are looked for
         self._owner = (0, "")
         self._waiters = Waiters()
 
@@ -80,8 +86,10 @@ class MemoryRunStore:
         """Add records and make changes, in order, and wake who waits for them."""
         with self._lock:
             outcomes = [self._add(each) if isinstance(each, RunRecord) else self._change(each) for each in batch]
-            if len(self._records) > 2 * self.keep + 100:
+            if len(self._records) > self._bound:
                 self.prune(before=None, keep=self.keep)
+                # Half as many more than stay, or each write would go through all of a large tree that lives.
+                self._bound = max(2 * self.keep + 100, len(self._records) * 3 // 2)
         for outcome in outcomes:
             if isinstance(outcome, Moved):
                 self._waiters.wake(each.after for each in (outcome, *outcome.family))
@@ -109,11 +117,11 @@ class MemoryRunStore:
             after = changed(before, change)
         except EagerlyError as refusal:
             return refusal
-        self._records[before.id] = after
         if after is not before and (change.output is not None or change.pickled_error is not None):
             extra = self._extras.get(before.id, _Extra())
             output = extra.output if change.output is None else change.output
             self._extras[before.id] = _Extra(output, change.pickled_error)
+        self._records[before.id] = after  # last: who looks waits for no lock, and reads the output of what has ended
         family = () if change.family is None else tuple(self._change_family(before.id, change.family))
         return Moved(before, after, family)
 
@@ -201,5 +209,29 @@ class MemoryRunStore:
         """There is nothing to let go of."""
 
 
+_stores: weakref.WeakSet[MemoryRunStore] = weakref.WeakSet()
+_held: dict[int, list[Any]] = {}
+
 PROCESS: Final = MemoryRunStore()
 """Where the runs of this process are that nobody keeps."""
+
+
+def _before_fork() -> None:
+    """The child is to find whole records."""
+    locks = [store._lock for store in list(_stores)]
+    _held[threading.get_ident()] = [lock for lock in locks if lock.acquire(timeout=_FORK_PATIENCE)]
+
+
+def _after_fork_in_parent() -> None:
+    for lock in _held.pop(threading.get_ident(), ()):
+        lock.release()
+
+
+def _after_fork_in_child() -> None:
+    _held.clear()
+    for store in list(_stores):
+        store._lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
