@@ -203,6 +203,7 @@ def test_lines_get_an_end_unless_they_have_one() -> None:
     assert written(chosen, ["a", "b\n"]) == b"a\nb\n"
     assert written(chosen, ["to", "ken"], end="") == b"token"
     assert written(chosen, ["ä", "b"], encoding="utf-16").decode("utf-16") == "ä\nb\n"
+    assert written(chosen, ["あか", "あ"], end="", encoding="euc_jis_2004") == "あかあ".encode("euc_jis_2004")
     assert loaded(chosen, b"a\n\nb\r\n", list) == ["a", "", "b\r"]
 
 

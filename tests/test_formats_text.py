@@ -13,6 +13,7 @@ import uuid
 from typing import Any, Literal, TypedDict
 
 import numpy as np
+import pandas as pd
 import pydantic
 import pytest
 from hypothesis import given, settings
@@ -111,6 +112,38 @@ def test_an_encoding_is_kept_to(encoding: str) -> None:
         assert loaded(chosen, data, encoding=encoding) == value
         assert "encoding" in chosen.kept_options
         data.decode(encoding)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        ("shift_jis_2004", "あか"),
+        ("euc_jis_2004", "あか"),
+        ("big5hkscs", "Ê"),
+        ("iso2022_jp", "あ"),
+        ("idna", "example"),
+    ],
+)
+def test_what_an_encoding_holds_back_is_written_at_the_end(encoding: str, text: str) -> None:
+    chosen = format_for(name="text", value=text)
+    assert loaded(chosen, saved(chosen, text, encoding=encoding), encoding=encoding) == text
+    for rows in ([["z"], ["y"]], pd.DataFrame({"z": ["y"]})):
+        data = saved(format_for(name="csv", value=rows), rows, encoding=encoding, lineterminator=text)
+        assert data == f"z{text}y{text}".encode(encoding)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text", "message"),
+    [
+        ("shift_jis", "a¥", "cannot hold '¥', character 1 of a text; write .*'utf-8'"),
+        ("raw_unicode_escape", "\\u0041", r"cannot hold '\\\\', character 0 of a text"),
+        ("idna", "a..b", "cannot hold this text: .*label.*; write .*'utf-8'"),
+    ],
+)
+def test_what_an_encoding_would_change_is_refused(encoding: str, text: str, message: str) -> None:
+    for name, value in (("text", text), ("csv", [[text]])):
+        with pytest.raises(DatasetFormatError, match=f"{name} in {encoding} {message}"):
+            saved(format_for(name=name, value=value), value, encoding=encoding)
 
 
 def test_what_an_encoding_lacks_is_named() -> None:

@@ -76,6 +76,7 @@ class CsvFormat(Format):
             writer = self.writer(file, options)
             for row in value:
                 writer.write(row)
+            writer.close()
         elif is_exactly(value, "pandas.DataFrame"):
             self._save_pandas(value, file, options)
         elif is_exactly(value, "polars.DataFrame"):
@@ -146,6 +147,7 @@ class CsvFormat(Format):
         sink = TextSink(file, given.pop("encoding", "utf-8"), self.name)
         with writing(self.name, frame):
             frame.to_csv(sink, **{"index": False, "lineterminator": "\n", **given})
+            sink.finish()
 
     def _load_list(self, file: BinaryIO, return_type: Any, options: Mapping[str, Any]) -> list[Any]:
         check_options(self.name, options, LIST_OPTIONS)
@@ -192,6 +194,7 @@ class Rows:
     """Writes rows through the csv module."""
 
     def __init__(self, sink: TextSink, format_name: str, dialect: dict[str, Any]) -> None:
+        self._sink = sink
         with writing(format_name, dialect):
             self._writer = csv.writer(sink, **dialect)
         self._format_name = format_name
@@ -210,7 +213,7 @@ class Rows:
         self._count += 1
 
     def close(self) -> None:
-        pass
+        self._sink.finish()
 
     def _cells(self, row: Any) -> list[Any]:
         if self._first is None:

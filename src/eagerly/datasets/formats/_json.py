@@ -77,7 +77,7 @@ def encode_json(value: Any, options: Mapping[str, Any]) -> bytes:
             indent=options.get("indent"),
             sort_keys=options.get("sort_keys", False),
         )
-    return TextEncoder("utf-8", "json").encode(text)
+    return TextEncoder("utf-8", "json").encode(text, final=True)
 
 
 def as_type(value: Any, return_type: Any, format_name: str) -> Any:

@@ -63,7 +63,7 @@ class TomlFormat(Format):
         style = {name: option for name, option in options.items() if name != "default"}
         with writing(self.name, value):
             text = tomli_w.dumps(tree, **style)
-        file.write(TextEncoder("utf-8", self.name).encode(text))
+        file.write(TextEncoder("utf-8", self.name).encode(text, final=True))
 
     def load(self, file: BinaryIO, return_type: Any, options: Mapping[str, Any], /) -> Any:
         import tomllib

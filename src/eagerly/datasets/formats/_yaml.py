@@ -50,7 +50,7 @@ class YamlFormat(Format):
         style = {name: option for name, option in options.items() if name != "default"}
         with writing(self.name, value):
             text = yaml.safe_dump(tree, **{"allow_unicode": True, "sort_keys": False, **style})
-        file.write(TextEncoder("utf-8", self.name).encode(text))
+        file.write(TextEncoder("utf-8", self.name).encode(text, final=True))
 
     def load(self, file: BinaryIO, return_type: Any, options: Mapping[str, Any], /) -> Any:
         check_options(self.name, options, ())
