@@ -225,6 +225,7 @@ DIFFERENT: list[tuple[str, Any, Any]] = [
         NOON.replace(tzinfo=dt.UTC).astimezone(BERLIN),
     ),
     ("the two hours when clocks are set back", NOON, NOON.replace(fold=1)),
+    ("zones with an empty name and none", dt.timezone(dt.timedelta(hours=1), ""), dt.timezone(dt.timedelta(hours=1))),
     ("date and midnight", dt.date(2024, 5, 1), dt.datetime(2024, 5, 1)),
     ("decimals of two precisions", decimal.Decimal("1.0"), decimal.Decimal("1.00")),
     ("decimals that are no numbers", decimal.Decimal("NaN"), decimal.Decimal("sNaN")),

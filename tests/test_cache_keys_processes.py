@@ -179,6 +179,7 @@ KINDS: dict[str, Callable[[], Any]] = {
     "NumPy strings": lambda: [np.array(["a", "bc"]), np.array(["a", "bc"], dtype=np.dtypes.StringDType())],
     "NumPy dates": lambda: np.array(["2024-01-01", "NaT"], dtype="M8[s]"),
     "NumPy masked array": lambda: np.ma.masked_array([1, 2], mask=[False, True]),
+    "NumPy masked array in Fortran order": lambda: np.ma.masked_array(np.asfortranarray(np.arange(6.0).reshape(2, 3))),
     "NumPy scalars": lambda: [
         np.int64(1),
         np.float32(1.5),

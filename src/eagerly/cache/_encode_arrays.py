@@ -53,8 +53,7 @@ def resolve_numpy(cls: type) -> Handler | None:
 
 def encode_array(array: Any, walk: Walk) -> bytes:
     """An ndarray. One in Fortran order differs from one in C order; any other counts as its copy in C order."""
-    flags = array.flags
-    fortran = flags.f_contiguous and not flags.c_contiguous
+    fortran = _is_fortran(array)
     return record(
         "ndarray",
         encode_dtype(array.dtype, walk),
@@ -62,6 +61,11 @@ def encode_array(array: Any, walk: Walk) -> bytes:
         b"F" if fortran else b"C",
         encode_elements(array.T if fortran else array, walk),
     )
+
+
+def _is_fortran(array: Any) -> bool:
+    flags: Any = array.flags
+    return bool(flags.f_contiguous and not flags.c_contiguous)
 
 
 def encode_elements(array: Any, walk: Walk) -> bytes:
@@ -141,14 +145,15 @@ def _masked(array: Any, walk: Walk) -> bytes:
     if array is np.ma.masked:
         return record("masked")
     mask = np.ma.getmaskarray(array)
-    attributes = vars(array)
+    data, attributes = array.data.view(np.ndarray), vars(array)
     extra = {name: value for name, value in attributes.items() if name not in MASKED_STATE}
     return record(
         "masked array",
         class_reference(type(array), walk),
         encode_dtype(array.dtype, walk),
         encode_array(np.ascontiguousarray(mask), walk),
-        _unhidden(np, array.data.view(np.ndarray), mask, walk),
+        b"F" if _is_fortran(data) else b"C",
+        _unhidden(np, data, mask, walk),
         walk(array.fill_value),
         walk(array.hardmask),
         walk(extra) if extra else b"",

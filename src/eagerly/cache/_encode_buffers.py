@@ -43,7 +43,8 @@ def bounded(tag: bytes, data: Any, floats: str = "") -> bytes:
         data: The buffer.
         floats: The format of its items as in `struct`, such as "<d", if they are floats; NaN is one value then.
     """
-    view = memoryview(data).cast("B") if data else memoryview(b"")
+    view = memoryview(data)
+    view = view.cast("B") if view.nbytes else memoryview(b"")  # a shape with a zero in it cannot be cast
     if len(view) < FOLD_FROM:
         return sized(tag, bytes(_with_one_nan(view, floats)) if floats else view.tobytes())
     return b"#" + sized(tag, len(view).to_bytes(8, "little") + tree_digest(view, floats=floats))

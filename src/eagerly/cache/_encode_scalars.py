@@ -117,7 +117,7 @@ def _timezone(value: datetime.timezone, walk: Walk) -> bytes:
     offset: datetime.timedelta = value.utcoffset(None)
     name = value.tzname(None)
     given = name != datetime.timezone(offset).tzname(None)
-    return record("timezone", walk(offset), encode_text(name) if given else b"")
+    return record("timezone", walk(offset), walk(name if given else None))
 
 
 def _zoneinfo(value: zoneinfo.ZoneInfo, _walk: Walk) -> bytes:
