@@ -541,6 +541,110 @@ def keep(n):
     return decorate
 """
 
+ENUMS = """
+import enum, functools
+class Color(enum.Enum):
+    def __new__(cls, value, label):
+        made = object.__new__(cls)
+        made._value_ = value
+        made.label = label + "!"
+        return made
+    RED = 1, "red"
+    BLUE = 2, "blue"
+    @functools.cached_property
+    def slow(self):
+        return self.label * 2
+Color.BLUE.slow
+class Access(enum.Flag, boundary=enum.STRICT):
+    "Docstring."
+    READ = 1
+def f(x):
+    return Color(x).label, Access(x)
+"""
+
+MODELS = """
+import pydantic
+class Model(pydantic.BaseModel):
+    first: int = 0
+    second: int = 0
+    third: int = 0
+    _plain: int = 230
+    _given: int = pydantic.PrivateAttr(default=231)
+    _made: list = pydantic.PrivateAttr(default_factory=lambda: [232])
+    @pydantic.field_validator("first", mode="after")
+    @classmethod
+    def check(cls, value):
+        return value
+    @pydantic.field_serializer("second")
+    def write(self, value):
+        return value
+    @pydantic.computed_field(alias="both")
+    @property
+    def total(self) -> int:
+        "Docstring."
+        return self.first + self.second
+    @pydantic.model_serializer(mode="wrap", when_used="always")
+    def whole(self, write):
+        return write(self)
+@pydantic.dataclasses.dataclass
+class Row:
+    left: int = 0
+    right: int = 0
+    @pydantic.field_validator("left")
+    @classmethod
+    def check(cls, value):
+        return value
+def f(x):
+    return Model(first=x).model_dump(), Row(x)
+"""
+
+FIELDS = """
+import attrs, operator
+def check(field, attribute, value):
+    if value > 240:
+        raise ValueError(value)
+@attrs.define
+class Order:
+    count: int = attrs.field(default=0, validator=attrs.validators.le(241), metadata={"unit": "m"})
+    size: int = attrs.field(default=0, validator=[check, attrs.validators.ge(242)])
+    name: str = attrs.field(default="", converter=attrs.Converter(lambda each: each + "243"))
+    tags: list = attrs.field(factory=lambda: [244], eq=operator.attrgetter("real"))
+    kind: str = attrs.field(default="", on_setattr=attrs.setters.convert)
+def f(x):
+    return Order(x), attrs.fields(Order).count.metadata
+"""
+
+SLOTS = """
+class Row:
+    __slots__ = ["left", "right"]
+class Documented:
+    __slots__ = {"first": "Docstring.", "second": None}
+def f(x):
+    return Row.__slots__, list(Documented.__slots__)
+"""
+
+SETS = """
+import dataclasses, functools, typing
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    name: str
+    check: typing.Callable
+def scaled(n):
+    return lambda x: x * n
+def made(n):
+    class Made:
+        size = n
+    return Made
+PAIRS = {("a", lambda x: x + 1), ("b", lambda x: x + 2), ("c", lambda x: x + 3), ("d", lambda x: x + 250)}
+RULES = frozenset({Rule("a", lambda x: x - 1), Rule("b", lambda x: x - 2), Rule("c", lambda x: x - 251)})
+CLOSURES = {functools.partial(scaled(1), 1), functools.partial(scaled(2), 2), functools.partial(scaled(252), 3)}
+CLASSES = {made(1), made(2), made(253)}
+loose = {lambda x: x / 1, lambda x: x / 2, lambda x: x / 254}
+nested = [{scaled(4), scaled(5), scaled(255)}]
+def f(x, known={(1, lambda x: x % 1), (2, lambda x: x % 2), (3, lambda x: x % 256)}):
+    return PAIRS, RULES, CLOSURES, CLASSES, loose, nested, known
+"""
+
 CHANGES = [
     Edit("body: another operation", PLAIN, "y * 10", "y / 10", "main.f"),
     Edit("body: another order", PLAIN, "x + y * 10", "y * 10 + x"),
@@ -629,6 +733,36 @@ CHANGES = [
     Edit("dataclass: instance that is a constant", DATA, "limit=7", "limit=8", "main.default"),
     Edit("enum: value of a member", DATA, "RED = 5", "RED = 6", "main.Color"),
     Edit("enum: member added", DATA, 'BLUE = "b"', 'BLUE = "b"; GREEN = 1', "main.Color"),
+    Edit("enum: what its own __new__ gives a member", ENUMS, '1, "red"', '1, "rot"', "main.Color"),
+    Edit("enum: body of its own __new__", ENUMS, 'label + "!"', 'label + "?"', "main.Color.__new__"),
+    Edit("enum: boundary", ENUMS, "enum.STRICT", "enum.KEEP", "main.Access"),
+    Edit("pydantic: private attribute", MODELS, "230", "235", "main.Model"),
+    Edit("pydantic: default of a private attribute", MODELS, "231", "235", "main.Model"),
+    Edit("pydantic: factory of a private attribute", MODELS, "[232]", "[235]", "main.Model.<lambda>"),
+    Edit("pydantic: field of a validator", MODELS, 'validator("first"', 'validator("second"', "main.Model"),
+    Edit("pydantic: mode of a validator", MODELS, '"after"', '"before"', "main.Model"),
+    Edit("pydantic: field of a serializer", MODELS, 'serializer("second"', 'serializer("first"', "main.Model"),
+    Edit("pydantic: option of a computed field", MODELS, '"both"', '"sum"', "main.Model"),
+    Edit("pydantic: type of a computed field", MODELS, "-> int", "-> float", "main.Model"),
+    Edit("pydantic: option of a model serializer", MODELS, '"always"', '"json"', "main.Model"),
+    Edit("pydantic: field of a validator of a dataclass", MODELS, '"left"', '"right"', "main.Row"),
+    Edit("attrs: metadata", FIELDS, '"unit": "m"', '"unit": "km"', "main.Order"),
+    Edit("attrs: validator of the library", FIELDS, "le(241)", "le(245)", "main.Order"),
+    Edit("attrs: one of several validators", FIELDS, "ge(242)", "ge(245)", "main.Order"),
+    Edit("attrs: function among several validators", FIELDS, "> 240", "> 245", "main.check"),
+    Edit("attrs: function of a converter", FIELDS, "243", "245", "main.Order.<lambda>"),
+    Edit("attrs: factory", FIELDS, "[244]", "[245]"),
+    Edit("attrs: what is compared", FIELDS, '"real"', '"imag"', "main.Order"),
+    Edit("attrs: what setting an attribute does", FIELDS, "setters.convert", "setters.frozen", "main.Order"),
+    Edit("list of slots", SLOTS, '"right"', '"up"', "main.Row.__slots__"),
+    Edit("dict of slots", SLOTS, '"second"', '"third"', "main.Documented.__slots__"),
+    Edit("set of tuples with functions", SETS, "x + 250", "x + 260"),
+    Edit("set of instances with functions", SETS, "x - 251", "x - 260"),
+    Edit("set of partials of closures", SETS, "scaled(252)", "scaled(260)"),
+    Edit("set of classes made in a function", SETS, "made(253)", "made(260)"),
+    Edit("lower-case set of functions", SETS, "x / 254", "x / 260"),
+    Edit("lower-case list of a set of closures", SETS, "scaled(255)", "scaled(260)"),
+    Edit("set of tuples with functions as a default", SETS, "x % 256", "x % 260"),
     Edit("named tuple: default", DATA, "right: int = 6", "right: int = 7"),
     Edit("named tuple: instance", DATA, "Pair(8)", "Pair(9)"),
     Edit("decorator: body", DECORATED, "func(*args) + 51", "func(*args) - 51"),
@@ -787,6 +921,12 @@ KEEPS = [
     Edit("type of a field of a dataclass", DATA, "x: int = 1", "x: float = 1"),
     Edit("annotation of a class attribute", CLASSES, "label: str", "label: object"),
     Edit("annotation added to a class attribute", CLASSES, "rate = 2", "rate: int = 2"),
+    Edit("cached property of an enum, which somebody has looked at", ENUMS, "Color.BLUE.slow\n", ""),
+    Edit("docstring of an enum", ENUMS, "Docstring.", "Other."),
+    Edit("docstring of a computed field", MODELS, '"Docstring."', '"Other."'),
+    Edit("docstring of a slot", SLOTS, '"Docstring."', '"Other."'),
+    Edit("type of a field of attrs", FIELDS, "count: int", "count: float"),
+    Edit("annotation of a validator", FIELDS, "check(field, attribute, value)", "check(field, attribute: object, value: int)"),
     Edit("future import", PLAIN, "import math", "from __future__ import annotations\nimport math"),
     Edit("future import with annotations inside", "\ndef f(x):\n    def g(y: int) -> str:\n        return y\n    return g\n", "\ndef f", "from __future__ import annotations\ndef f"),
     Edit("type alias", "import typing\nNumber = int\ndef f(x: Number):\n    return x", "Number = int", "Number = float"),

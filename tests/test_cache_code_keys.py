@@ -65,6 +65,15 @@ def test_functions_of_one_content_and_two_names_are_two_keys() -> None:
         ("import functools\nf = functools.partial(lambda x: x, 1)", "1", "2"),
         ("import functools\nf = functools.partial(lambda x: x + 1)", "1", "2"),
         ("class C:\n    def run(self): return 1\nf = C", "return 1", "return 2"),
+        (
+            (
+                "import enum\nclass C(enum.Enum):\n    def __new__(cls, value, label):\n"
+                "        made = object.__new__(cls)\n"
+                "        made._value_, made.label = value, label\n        return made\n    ONE = 1, 'one'\nf = C.ONE"
+            ),
+            "'one'",
+            "'two'",
+        ),
         ("class B:\n    n = 1\nclass C(B): pass\nf = C", "n = 1", "n = 2"),
         (
             "class C:\n    def __init__(self): self.n = 1\n    def run(self): return 3\nf = C().run",

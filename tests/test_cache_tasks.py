@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import dataclasses
 import functools
 import os
@@ -855,3 +856,54 @@ class TestStatistics:
     def test_mistakes(self, options: dict[str, Any], error: type[Exception], match: str) -> None:
         with pytest.raises(error, match=match):
             task(lambda x: x, **options)
+
+
+@pytest.mark.parametrize("how", [lambda store: pickle.loads(pickle.dumps(store)), copy.copy])
+def test_a_copy_of_a_store_that_has_been_used_is_a_store(how: Any) -> None:
+    runs: list[int] = []
+
+    @task(cache=True)
+    def work(x: int) -> int:
+        runs.append(x)
+        return x
+
+    store = DictStore()
+    with session(cache_store=store):
+        assert work(1) == work(1) == 1
+    with session(cache_store=how(store)):
+        assert [work(x) for x in (1, 1, 2, 2)] == [1, 1, 2, 2]
+    assert runs == [1, 2]
+
+
+EVICTS_AND_INVALIDATES = """
+import sqlite3, sys
+from eagerly.cache import DiskStore
+folder, key = sys.argv[1], bytes.fromhex(sys.argv[2])
+[index] = [each for each in __import__("pathlib").Path(folder).rglob("*.db")]
+database = sqlite3.connect(index)
+with database:  # as it is evicted when there is no room: nobody is told, as it has not changed
+    assert database.execute("DELETE FROM Cache").rowcount
+database.close()
+store = DiskStore(folder)
+assert not store.delete(key)
+"""
+
+
+def test_what_was_evicted_and_is_invalidated_elsewhere_is_gone_here(tmp_path: Path) -> None:
+    """It may be in the memory of others all the same."""
+    runs: list[int] = []
+
+    @task(cache=True, cache_version="1")
+    def work(x: int) -> int:
+        runs.append(x)
+        return x
+
+    store = DiskStore(tmp_path)
+    with session(cache_store=store):
+        work(1)
+        work(1)
+        [entry] = store.entries()
+        command = [sys.executable, "-c", EVICTS_AND_INVALIDATES, str(tmp_path), entry.key.hex()]
+        subprocess.run(command, check=True, timeout=60)
+        work(1)
+    assert runs == [1, 1]

@@ -10,6 +10,7 @@ import enum
 import json
 import pathlib
 import uuid
+import zoneinfo
 from typing import Any, Literal, TypedDict
 
 import numpy as np
@@ -247,8 +248,6 @@ def test_what_yaml_and_toml_would_change_is_refused(name: str, value: Any, messa
 
 
 def test_a_time_zone_that_would_become_an_offset_is_refused() -> None:
-    import zoneinfo
-
     moment = dt.datetime(2024, 7, 1, tzinfo=zoneinfo.ZoneInfo("UTC"))
     for name in ("yaml", "toml"):
         with pytest.raises(DatasetFormatError, match="would be loaded as a fixed offset"):
@@ -354,6 +353,43 @@ def test_without_their_class_models_are_dicts() -> None:
 class Wrong:
     items: list[int]
     when: str | dt.date = ""
+
+
+@dataclasses.dataclass
+class Meeting:
+    at: dt.datetime | None = None
+    until: dt.time | None = None
+    others: set[dt.datetime] = dataclasses.field(default_factory=set)
+    rooms: dict[dt.datetime, str] = dataclasses.field(default_factory=dict)
+
+
+FOLDED = dt.datetime(2024, 10, 27, 2, 30, fold=1)
+IN_OSLO = dt.datetime(2024, 3, 30, 12, tzinfo=zoneinfo.ZoneInfo("Europe/Oslo"))
+NAMED = dt.datetime(2024, 3, 30, 12, tzinfo=dt.timezone(dt.timedelta(hours=1), "CET"))
+
+
+@pytest.mark.parametrize(
+    ("meeting", "place"),
+    [
+        (Meeting(at=FOLDED), "at"),
+        (Meeting(at=IN_OSLO), "at"),
+        (Meeting(at=NAMED), "at"),
+        (Meeting(until=FOLDED.time()), "until"),
+        (Meeting(others={IN_OSLO}), "others"),
+        (Meeting(rooms={FOLDED: "1"}), "rooms"),
+    ],
+)
+@pytest.mark.parametrize("name", ["json", "jsonl", "yaml", "toml"])
+def test_a_model_with_a_moment_that_text_does_not_keep_is_refused(name: str, meeting: Meeting, place: str) -> None:
+    value: Any = [meeting] if name == "jsonl" else {"a": meeting}
+    with pytest.raises(DatasetFormatError, match=rf"value\.{place} .* fold or time zone would be lost\..*\.astimezone"):
+        saved(format_for(name=name, value=value), value)
+
+
+def test_a_model_keeps_moments_in_utc_and_at_an_offset() -> None:
+    at = dt.datetime(2024, 3, 30, 12, tzinfo=dt.UTC)
+    meeting = Meeting(at, dt.time(1, tzinfo=dt.timezone(dt.timedelta(hours=-3))), {at}, {at: "1"})
+    assert repr(round_trip("json", meeting, Meeting)) == repr(meeting)
 
 
 class Lossy(pydantic.BaseModel):

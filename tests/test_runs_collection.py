@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import eagerly
-from eagerly import Run, RunStatus, runs, session
+from eagerly import Run, RunStatus, registry, runs, session, task
 from eagerly.errors import (
     EagerlyError,
     InvalidCursor,
@@ -353,6 +353,12 @@ def test_the_largest_numbers_that_are_none_too_large(store: RunStore) -> None:
         (lambda run: run.wait(0), OptionValueError, "finite and greater than 0, not 0"),
         (lambda run: run.wait(float("inf")), OptionValueError, "finite"),
         (lambda run: run.result(-1), OptionValueError, "finite and greater than 0"),
+        (lambda run: runs.create("t" * 501), OptionValueError, r"create\(task\) takes 500 characters at most"),
+        (lambda run: runs.create("t", tags=["x" * 501]), OptionValueError, r"'x{20}'\.\.\. has 501"),
+        (lambda run: runs.create("t", idempotency_key="x" * 501), OptionValueError, "500 characters at most"),
+        (lambda run: task(tags=["x" * 501])(len), OptionValueError, r"task\(tags=...\) takes 500 characters at most"),
+        (lambda run: task(name="x" * 501)(len), OptionValueError, r"task\(name=...\) takes 500 characters at most"),
+        (lambda run: registry.register("x" * 501, len), OptionValueError, "500 characters at most"),
         (lambda run: runs.list(limit=0), OptionValueError, "takes 1 to 1000, not 0"),
         (lambda run: runs.list(limit=-1), OptionValueError, "takes 1 to 1000, not -1"),
         (lambda run: runs.list(limit=True), OptionTypeError, "takes an int, not True"),

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pickle
+import secrets
 import socket
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from eagerly.errors import (
     RunsError,
 )
 from eagerly.runs import Change, PostgresRunStore, Query, RunRecord, RunStatus, open_run_store
+from eagerly.runs._passing import is_passing, write_patiently
 from eagerly.runs._payload import encode
 from eagerly.runs._record import now
 from postgres_server import fresh_schema
@@ -197,6 +199,20 @@ def test_an_owner_that_was_slow_is_an_owner_again(store: PostgresRunStore) -> No
     while store.owner() == old:
         store.count(Query())
     assert store.recover() == []
+
+
+def test_what_is_too_large_for_the_server_is_not_tried_again(store: PostgresRunStore) -> None:
+    record = runs.create("import")._record._replace(id="run_x", root_id="run_x", tags=(secrets.token_hex(8000),))
+    with pytest.raises(RunsError, match="ProgramLimitExceeded") as caught:
+        write_patiently(store, [record])
+    assert not is_passing(caught.value)
+    assert store.get("run_x") is None
+
+
+def test_the_longest_words_have_room_in_the_indexes(store: PostgresRunStore) -> None:
+    word = "".join(chr(0x20000 + secrets.randbelow(0xA000)) for _ in range(500))
+    run = runs.create(word, tags=[word], idempotency_key=word)
+    assert [*runs.list(task=word, tags=[word])] == [run]
 
 
 def test_a_server_that_does_not_answer_holds_up_no_other_store(store: PostgresRunStore) -> None:

@@ -1056,6 +1056,35 @@ def test_trouble_that_passes_loses_nothing(store: RunStore) -> None:
     assert [each.input_summary for each in store.find(Query())] == ["x=1", "x=2"]
 
 
+class Picky(Gate):
+    """Refuses every batch in which a call with this input is."""
+
+    refused = "x=13"
+
+    def write(self, batch: Sequence[Any], /) -> Any:
+        if any(getattr(each, "input_summary", None) == self.refused for each in batch):
+            self.tried.release()
+            raise RunsError("what is this?")
+        return super().write(batch)
+
+
+def test_what_cannot_be_written_is_lost_alone(store: RunStore) -> None:
+    gate = Picky(store)
+
+    def program() -> None:
+        with session(run_store=gate):
+            for number in range(10, 20):
+                tasks.double(number)
+            gate.open()
+            assert len(runs.list()) == 9
+            tasks.double(20)
+
+    with pytest.warns(EagerlyWarning, match=r"^1 call was made and could not be recorded in .*: what is this\?$"):
+        program()
+    shown = [each.input_summary for each in store.find(Query())]
+    assert shown == [f"x={number}" for number in range(10, 21) if number != 13]
+
+
 @pytest.mark.parametrize("fails", [True, False])
 def test_answers_that_are_lost(fails: bool, store: RunStore) -> None:
     gate = Gate(store, closed=False)

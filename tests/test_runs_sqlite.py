@@ -139,7 +139,7 @@ def test_a_new_owner_that_another_process_looks_at(store: SqliteRunStore, monkey
         return len(looked) > 1 and try_lock(fd)
 
     monkeypatch.setattr(_owners, "try_lock", busy_once)
-    assert store.owner() in os.listdir(f"{store.place}.owners")
+    assert store.owner() in {each.name for each in Path(f"{store.place}.owners").iterdir()}
     assert len(looked) == 2
 
 
@@ -147,7 +147,7 @@ def test_a_file_system_without_locks(store: SqliteRunStore, monkeypatch: pytest.
     monkeypatch.setattr("eagerly.runs._owners.try_lock", lambda fd: False)
     with pytest.raises(RunsError, match="a file system without locks"):
         store.owner()
-    assert [name for name in os.listdir(f"{store.place}.owners") if name.startswith("own_")] == []
+    assert [*Path(f"{store.place}.owners").glob("own_*")] == []
 
 
 # Databases that are not used

@@ -17,7 +17,7 @@ from eagerly._names import NameTemplate
 from eagerly._numbers import seconds
 from eagerly._program import lasting_name
 from eagerly._retry import Retry, retry_from
-from eagerly._run_options import RunOutputForm, run_output_form
+from eagerly._run_options import RunOutputForm, run_output_form, short_word
 from eagerly._sentinel import UNSET
 from eagerly.errors import OptionTypeError, OptionValueError
 
@@ -128,7 +128,7 @@ class Declaration:
             else given["name"],
             self.signature.parameters,
         )
-        self.name = self.plain if given["name"] is None else self.template.text
+        self.name = short_word("task(name=...)", self.plain if given["name"] is None else self.template.text)
         self.description = description_of("task", given["description"], self.func)
         self.backend = backend_spec("task(backend=...)", given["backend"])
         self.retries: int | Retry = given["retries"]
@@ -234,6 +234,7 @@ def tags_from(option: str, value: object) -> frozenset[str]:
     for tag in tags:
         if not isinstance(tag, str):
             raise OptionTypeError(f"{option} takes strings, and {tag!r} is not one")
+        short_word(option, tag)
     return tags
 
 

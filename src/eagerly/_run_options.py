@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from eagerly._paths import path_text
 from eagerly.errors import OptionTypeError, OptionValueError
@@ -11,7 +11,10 @@ from eagerly.errors import OptionTypeError, OptionValueError
 if TYPE_CHECKING:
     from eagerly.runs._protocol import RunStore
 
-__all__ = ["RunOutputForm", "RunStoreSpec", "run_output_form", "run_store_spec"]
+__all__ = ["MAX_WORD", "RunOutputForm", "RunStoreSpec", "run_output_form", "run_store_spec", "short_word"]
+
+MAX_WORD: Final = 500
+"""Characters of what stores keep an index of: an index of PostgreSQL takes 2,700 bytes, and a character has up to 4."""
 
 RunOutputForm: TypeAlias = Literal["json", "pickle"]
 RunStoreSpec: TypeAlias = "str | os.PathLike[str] | RunStore"
@@ -38,4 +41,16 @@ def run_output_form(option: str, value: object) -> RunOutputForm | None:
     """
     if value is not None and value not in ("json", "pickle"):
         raise OptionValueError(f"{option} takes 'json' or 'pickle', not {value!r}")
+    return value
+
+
+def short_word(option: str, value: str) -> str:
+    """A name or tag that every store has room for in its indexes.
+
+    Raises:
+        OptionValueError: It is too long.
+    """
+    length = len(value.encode(errors="backslashreplace").decode())  # what is no text is kept as such escapes
+    if length > MAX_WORD:
+        raise OptionValueError(f"{option} takes {MAX_WORD} characters at most, and {value[:20]!r}... has {length}")
     return value

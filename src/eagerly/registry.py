@@ -20,7 +20,7 @@ from eagerly._task import Task
 from eagerly._tasks import make_task
 from eagerly._warnings import user_frame
 from eagerly.errors import OptionTypeError, OptionValueError
-from eagerly.runs._limits import text
+from eagerly.runs._limits import text, word
 
 __all__ = ["Command", "CommandTask", "Definition", "get", "list", "register"]
 
@@ -117,7 +117,7 @@ def register(
     """
     if not isinstance(name, str):
         raise OptionTypeError(f"register(name) takes a string, not {name!r}; write registry.register('name', ...)")
-    if PART_OF_ID.fullmatch(text("register(name)", name, empty=False)):
+    if PART_OF_ID.fullmatch(word("register(name)", name)):
         raise OptionValueError(f"register({name!r}) looks like the id of a task; write another name")
     if version is not None:
         version = text("register(version=...)", version, empty=False)

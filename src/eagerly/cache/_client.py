@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import threading
 import weakref
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -228,6 +229,7 @@ class CacheClient:
 
 _by_directory: Final[dict[str, dict[bytes, Flight]]] = {}
 _clients: weakref.WeakSet[CacheClient] = weakref.WeakSet()
+_making = threading.RLock()
 _by_place: Final[dict[tuple[str, str | None], CacheClient]] = {}
 _by_store: Final[dict[Any, CacheClient]] = {}
 """Those of stores without a ``__dict__``, which stay for ever. Others have theirs in it: it goes when they go."""
@@ -255,10 +257,12 @@ def client_of(spec: str | CacheStore, signing_key: str | None) -> CacheClient:
     clients: dict[Any, Any] = getattr(spec, "__dict__", _by_store)
     name = id(spec) if clients is _by_store else "_eagerly_client"
     client: CacheClient | None = clients.get(name)
-    if client is not None and client.store is not spec:  # that of the store which this one is a copy of
-        del clients[name]
-        client = None
-    return clients.setdefault(name, CacheClient(spec)) if client is None else client
+    if client is None or client.store is not spec:
+        with _making:
+            client = clients.get(name)
+            if client is None or client.store is not spec:  # that of what this is a copy of
+                client = clients[name] = CacheClient(spec)
+    return client
 
 
 def _nothing() -> None:
@@ -267,6 +271,8 @@ def _nothing() -> None:
 
 def _after_fork() -> None:
     """Nobody in a forked child computes what was being computed in its parent."""
+    global _making
+    _making = threading.RLock()
     for client in _clients:
         client.flights.clear()
 

@@ -11,7 +11,8 @@ from types import FunctionType, GetSetDescriptorType, MemberDescriptorType
 from typing import TYPE_CHECKING, Any
 
 from eagerly.cache._code_owner import class_of
-from eagerly.cache._code_value import framed, is_constant_name
+from eagerly.cache._code_value import attributes_of, framed, is_constant_name
+from eagerly.cache._encode_records import derived_attributes
 
 if TYPE_CHECKING:
     from eagerly.cache._code_reach import Reach
@@ -39,9 +40,13 @@ _OF_ENUMS = frozenset(
     (
         *("_member_names_", "_member_map_", "_value2member_map_", "_member_type_", "_value_repr_", "_new_member_"),
         *("_use_args_", "_unhashable_values_", "_unhashable_values_map_", "_hashable_values_", "_generate_next_value_"),
-        *("__new_member__", "_flag_mask_", "_singles_mask_", "_all_bits_", "_inverted_", "_boundary_"),
+        *("_flag_mask_", "_singles_mask_", "_all_bits_", "_inverted_", "_boundary_"),
     )
 )
+_NOTED_BY_ATTRS = frozenset(("type", "inherited"))
+"""What attrs notes of a field and was not said of it: its annotation, and where it is from."""
+_NOTED_BY_PYDANTIC = frozenset(("description", "wrapped_property"))
+"""What pydantic notes of a decorated method and was not said to the decorator: its docstring, and itself."""
 _DESCRIPTORS = (
     property,
     classmethod,
@@ -67,6 +72,7 @@ def class_content(reach: Reach, cls: type, name: str) -> bytes:
         framed(*_annotations(reach, cls, name)),
         framed(*_pydantic_fields(reach, cls, name)),
         framed(*_field_metadata(reach, cls, name)),
+        framed(*_attrs_fields(reach, cls, name)),
     )
 
 
@@ -90,16 +96,26 @@ def _attribute(reach: Reach, cls: type, name: str, called: str) -> bytes:
         return reach.refer(value, full, whole=True)
     if isinstance(value, type):
         return reach.refer(value, full, whole=True)
-    if name.startswith("__") and isinstance(value, list | dict | set):
-        return framed(b"library")  # __slots__ as a list, what a metaclass keeps
     whole = is_constant_name(name)
+    if name == "__slots__":
+        value, whole = list(value) if isinstance(value, dict) else value, True  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]  # a dict has docstrings
+    elif name.startswith("__") and isinstance(value, list | dict | set):
+        return framed(b"library")  # what a metaclass keeps
     return reach.piece((id(cls), name), cls, full, lambda place: reach.refer(value, place, whole=whole))
 
 
 def _members(reach: Reach, cls: type, name: str) -> Iterable[bytes]:
+    """The members of an enum, with what its ``__new__`` or ``__init__`` gives them, and what flags do at a limit."""
     if issubclass(cls, enum.Enum):
+        derived = derived_attributes(cls)
         for each, member in cls.__members__.items():
-            yield framed(each, reach.refer(member.value, f"{name}.{each}", whole=True))
+            given = [
+                framed(attribute, reach.refer(value, f"{name}.{each}.{attribute}", whole=True))
+                for attribute, value in sorted(vars(member).items())
+                if attribute not in derived and not (attribute.startswith("_") and attribute.endswith("_"))
+            ]
+            yield framed(each, reach.refer(member.value, f"{name}.{each}", whole=True), *given)
+        yield reach.refer(vars(cls).get("_boundary_"), f"{name}._boundary_", whole=True)
 
 
 def _annotations(reach: Reach, cls: type, name: str) -> Iterable[bytes]:
@@ -125,6 +141,24 @@ def _pydantic_fields(reach: Reach, cls: type, name: str) -> Iterable[bytes]:
                 value = getattr(field, attribute, None)  # pyright: ignore[reportUnknownArgumentType]
                 yield framed(attribute, reach.refer(value, f"{name}.{each}", whole=True))
         yield reach.refer(vars(cls).get("model_config"), f"{name}.model_config", whole=True)
+        yield from _pydantic_arguments(reach, cls, name)
+
+
+def _pydantic_arguments(reach: Reach, cls: type, name: str) -> Iterable[bytes]:
+    """What was said of private attributes, and to decorators such as ``field_validator``."""
+    for each, private in _dict(vars(cls).get("__private_attributes__")).items():
+        for attribute in ("default", "default_factory"):
+            yield framed(each, attribute, reach.refer(getattr(private, attribute, None), f"{name}.{each}", whole=True))
+    decorators: Any = vars(cls).get("__pydantic_decorators__")
+    for kind, decorated in sorted(attributes_of(decorators).items()):
+        for each, decorator in _dict(decorated).items():
+            for attribute, value in sorted(attributes_of(getattr(decorator, "info", None)).items()):
+                if attribute not in _NOTED_BY_PYDANTIC:
+                    yield framed(kind, each, attribute, reach.refer(value, f"{name}.{each}", whole=True))
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}  # pyright: ignore[reportUnknownVariableType]  # of Any
 
 
 def _field_metadata(reach: Reach, cls: type, name: str) -> Iterable[bytes]:
@@ -134,3 +168,11 @@ def _field_metadata(reach: Reach, cls: type, name: str) -> Iterable[bytes]:
         for each, field in fields.items():  # pyright: ignore[reportUnknownVariableType]
             if metadata := getattr(field, "metadata", None):  # pyright: ignore[reportUnknownArgumentType]
                 yield framed(each, reach.refer(metadata, f"{name}.{each}", whole=True))  # pyright: ignore[reportUnknownArgumentType]
+
+
+def _attrs_fields(reach: Reach, cls: type, name: str) -> Iterable[bytes]:
+    """What was said with ``attrs.field()``, also what the methods that attrs writes read under names of their own."""
+    for field in vars(cls).get("__attrs_attrs__", ()):
+        for attribute, value in sorted(attributes_of(field).items()):
+            if attribute not in _NOTED_BY_ATTRS:
+                yield framed(attribute, reach.refer(value, f"{name}.{field.name}", whole=True))

@@ -20,7 +20,7 @@ from eagerly.cache._code_class import class_content
 from eagerly.cache._code_form import Form, form_of
 from eagerly.cache._code_imports import imported, module_named
 from eagerly.cache._code_owner import class_of, is_at_its_name, is_module, is_own, module_name, place_of, place_of_class
-from eagerly.cache._code_value import framed, is_constant_name, value_content, wrapped_by
+from eagerly.cache._code_value import framed, is_constant_name, is_of_attrs, value_content, wrapped_by
 from eagerly.cache._code_watch import ABSENT, EMPTY, Name, Watch, contents_of
 
 __all__ = ["Reach", "cells_of", "defaults_of", "implementations_of"]
@@ -330,6 +330,8 @@ class Reach:
             or wrapped_by(value) is not None
         ):
             return self.refer(value, full, whole=True)
+        if name.startswith("__attr_") and is_of_attrs(class_of(value)):
+            return framed(b"library")  # of a method that attrs has written: it counts with the fields
 
         def write(called: str) -> bytes:
             if (id(namespace), name) in self._rebound:

@@ -12,18 +12,28 @@ import enum
 import functools
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from eagerly.cache._code_form import form_of
 from eagerly.cache._code_owner import class_of
+from eagerly.cache._code_watch import contents_of
 from eagerly.cache._encode import encode
 from eagerly.cache._immutable import is_immutable
 
 if TYPE_CHECKING:
     from eagerly.cache._code_reach import Reach
 
-__all__ = ["framed", "full_name", "is_constant_name", "is_machinery", "value_content", "wrapped_by"]
+__all__ = [
+    "attributes_of",
+    "framed",
+    "full_name",
+    "is_constant_name",
+    "is_machinery",
+    "is_of_attrs",
+    "value_content",
+    "wrapped_by",
+]
 
 _SCALARS = frozenset((int, float, complex, bool, str, bytes, type(None)))
 _NAMED = (
@@ -54,8 +64,11 @@ _EMPTY_BASES: tuple[Any, ...] = (object, abc.ABC, typing.Generic, typing.Protoco
 _NOT_STATE = frozenset(
     ("__doc__", "__annotations__", "__signature__", "__module__", "__name__", "__qualname__", "__type_params__")
 )
+_DERIVED_BY_ATTRS = frozenset(("__call__", "_first_param_type", "_global_name"))
+"""What a converter of attrs keeps of the function in it, with its annotations."""
 _MACHINERY = frozenset(("threading", "_thread", "asyncio", "_asyncio", "multiprocessing", "concurrent", "eagerly"))
 _MAX_LOOKED_THROUGH = 10_000
+_MAX_LEVELS = 2
 _HOW_TO_COUNT = "it can be changed while the program runs; it counts under an UPPER_CASE name"
 
 
@@ -113,7 +126,16 @@ def _instance(reach: Reach, value: Any, cls: type, name: str, *, whole: bool) ->
         return framed(b"typing", full_name(value), *_typing_parts(reach, value, name))
     if reach.owns_class(cls):
         return framed(reach.refer(cls, name, whole=True), _own_state(reach, value, cls, name, whole=whole))
+    if whole and is_of_attrs(cls):
+        state = [(each, item) for each, item in attributes_of(value).items() if each not in _DERIVED_BY_ATTRS]
+        parts = (framed(each, reach.refer(item, name, whole=True)) for each, item in sorted(state))
+        return framed(full_name(cls), *parts)
     return _installed_instance(reach, value, cls, name, whole=whole)
+
+
+def is_of_attrs(cls: type) -> bool:
+    """Whether instances are what attrs makes of what is said of a field: a validator, a converter, a factory."""
+    return cls.__module__.partition(".")[0] in ("attr", "attrs")
 
 
 def _items(reach: Reach, value: Any, cls: type, name: str, *, whole: bool) -> Iterable[bytes]:
@@ -132,7 +154,8 @@ def _items(reach: Reach, value: Any, cls: type, name: str, *, whole: bool) -> It
     elif _SCALARS.issuperset(map(type, value)):
         yield encode(value if cls in _SETS else list(value), name)
     elif cls in _SETS:
-        yield from sorted(reach.refer(item, f"{name}[...]", whole=whole) for item in sorted(value, key=_lasting_order))
+        items = _in_lasting_order(reach, value)
+        yield from sorted(reach.refer(item, f"{name}[...]", whole=whole) for item in items)
     else:
         for index, item in enumerate(value):
             yield reach.refer(item, f"{name}[{index}]", whole=whole)
@@ -146,9 +169,12 @@ def _code_inside(reach: Reach, value: Any, cls: type, name: str) -> bytes:
 
 
 def _references(reach: Reach, value: Any, name: str, left: list[int]) -> Iterable[bytes]:
-    pairs: Iterable[tuple[Any, Any]] = value.items() if type(value) in _MAPPINGS else (("", each) for each in value)
     left[0] -= len(value)
-    for key, item in list(pairs) if left[0] >= 0 else ():
+    if left[0] < 0:
+        return
+    items: Iterable[Any] = _in_lasting_order(reach, value) if type(value) in _SETS else value
+    pairs: list[tuple[Any, Any]] = list(value.items()) if type(value) in _MAPPINGS else [("", each) for each in items]
+    for key, item in pairs:
         kind, label = class_of(item), str(key) if type(key) in _SCALARS else ""
         if kind in _SCALARS:
             continue
@@ -164,11 +190,59 @@ def _references(reach: Reach, value: Any, name: str, left: list[int]) -> Iterabl
             yield from (framed(label, each) for each in _references(reach, (function,), name, left))
 
 
-def _lasting_order(item: Any) -> tuple[str, str, bytes]:
-    """An order of functions and classes that another process will find too, as the order of sets is not."""
-    code = getattr(item, "__code__", None)
-    body = form_of(code).body if isinstance(code, types.CodeType) else b""
-    return type(item).__qualname__, str(getattr(item, "__qualname__", "")), body
+def _in_lasting_order(reach: Reach, values: Collection[Any]) -> list[Any]:
+    """The items of a set in an order that another process will find too, as pieces are numbered as they are met."""
+    return sorted(values, key=lambda item: b"" if is_immutable(item) else _outline(reach, item, _MAX_LEVELS, ()))
+
+
+def _outline(reach: Reach, item: Any, levels: int, inside: tuple[int, ...]) -> bytes:
+    """What something is made of, without identities and without what code reaches by name.
+
+    Args:
+        reach: Whose code is whose.
+        item: Anything.
+        levels: How far to look into functions and classes: their variables may lead to each other.
+        inside: The identities of what this is in.
+    """
+    if class_of(item) in _SCALARS:
+        return encode(item, "an item")
+    if id(item) in inside:
+        return b"inside itself"
+    name, parts, deeper = _parts(reach, item, class_of(item))
+    if levels < deeper:
+        return framed(name)
+    found = [_outline(reach, part, levels - deeper, (*inside, id(item))) for part in parts]
+    return framed(name, *(sorted(found) if class_of(item) in _SETS else found))
+
+
+def _parts(reach: Reach, item: Any, cls: type) -> tuple[str | bytes, Iterable[Any], int]:  # noqa: C901 - one by one
+    """For `_outline`: what tells something from others, its parts, and whether it is code."""
+    name = full_name(cls)
+    if cls is types.FunctionType:
+        cells = [contents_of(cell) for cell in item.__closure__ or ()]
+        defaults: list[Any] = [*(item.__defaults__ or ()), *(item.__kwdefaults__ or {}).values()]
+        return framed(full_name(item), form_of(item.__code__).body), [*defaults, *cells], 1
+    if isinstance(item, type):
+        own = sorted(vars(item).items()) if "<locals>" in item.__qualname__ and reach.owns_class(item) else ()
+        return full_name(item), [each for each in own if type(each[1]) in (*_SCALARS, types.FunctionType)], 1
+    if cls in _SEQUENCES or cls in _SETS:
+        return name, item, 0
+    if cls in _MAPPINGS:
+        return name, item.items(), 0
+    if cls in _HOLDERS:
+        return name, [getattr(item, each) for each in _HOLDERS[cls]], 0
+    if cls is types.MethodType:
+        return name, (item.__func__, item.__self__), 0
+    if isinstance(item, enum.Enum):
+        return framed(name, str(item.name)), (), 0
+    if (wrapped := wrapped_by(item)) is not None:
+        return name, (wrapped,), 0
+    if reach.owns_class(cls) or is_of_attrs(cls):
+        return name, [*sorted(attributes_of(item).items()), *(item if isinstance(item, tuple) else ())], 0
+    try:
+        return encode(item, "an item"), (), 0
+    except Exception:
+        return name, (), 0
 
 
 def _own_state(reach: Reach, value: Any, cls: type, name: str, *, whole: bool) -> bytes:
@@ -177,7 +251,7 @@ def _own_state(reach: Reach, value: Any, cls: type, name: str, *, whole: bool) -
     frozen = getattr(parameters, "frozen", False) or issubclass(cls, _IMMUTABLE_BASES)
     if not any((whole, frozen, callable(value), hasattr(cls, "__get__"))):
         return reach.skip(name, f"an instance of {cls.__qualname__}, whose code counts; {_HOW_TO_COUNT}")
-    state = sorted((each, item) for each, item in _attributes(value, cls).items() if each not in _NOT_STATE)
+    state = sorted((each, item) for each, item in attributes_of(value).items() if each not in _NOT_STATE)
     contents = [framed(each, reach.refer(item, f"{name}.{each}", whole=True)) for each, item in state]
     if issubclass(cls, tuple | list):
         contents += [reach.refer(item, f"{name}[{index}]", whole=True) for index, item in enumerate(value)]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
@@ -186,9 +260,10 @@ def _own_state(reach: Reach, value: Any, cls: type, name: str, *, whole: bool) -
     return framed(*contents)
 
 
-def _attributes(value: Any, cls: type) -> dict[str, Any]:
+def attributes_of(value: Any) -> dict[str, Any]:
+    """What is in ``__dict__`` and in slots."""
     found = dict(getattr(value, "__dict__", {}))
-    for base in cls.__mro__:
+    for base in class_of(value).__mro__:
         for name, descriptor in vars(base).items():
             if isinstance(descriptor, types.MemberDescriptorType) and hasattr(value, name):
                 found.setdefault(name, getattr(value, name))
@@ -205,9 +280,7 @@ def _installed_instance(reach: Reach, value: Any, cls: type, name: str, *, whole
             full_name(cls), reach.skip(name, f"{_a(cls)}, which cannot be part of a key")
         )  # looking changes it
     if callable(value):
-        held = {
-            each: item for each, item in _attributes(value, cls).items() if callable(item) and each not in _NOT_STATE
-        }
+        held = {each: item for each, item in attributes_of(value).items() if callable(item) and each not in _NOT_STATE}
         contents = [
             framed(each, reach.refer(item, f"{name}.{each}", whole=True)) for each, item in sorted(held.items())
         ]

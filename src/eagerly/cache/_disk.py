@@ -166,8 +166,7 @@ class DiskStore:
         if not self._exists():
             return False
         found = self._write(lambda index: index.delete(key))
-        if found:
-            self._directory.change_generation()
+        self._directory.change_generation()  # also if there was none: it may be in somebody's memory
         return found
 
     def clear(self) -> int:

@@ -44,7 +44,7 @@ from eagerly.cache._encode_references import (
 from eagerly.cache._encode_scalars import encode_text
 from eagerly.cache._encode_walk import HANDLERS, Handler, Refused, Walk, failure, guarded, record
 
-__all__ = ["LIBRARIES", "encode_reduced", "forget_resolved", "key_functions", "resolve"]
+__all__ = ["LIBRARIES", "derived_attributes", "encode_reduced", "forget_resolved", "key_functions", "resolve"]
 
 LIBRARIES: Final[dict[str, Callable[[type], Handler | None]]] = {}
 """By top-level package: finds the handler of a class that has one of its classes among its bases."""
@@ -176,7 +176,7 @@ class _Fields:
     __slots__ = ("derived", "slots")
 
     def __init__(self, cls: type) -> None:
-        self.derived = _derived(cls)
+        self.derived = derived_attributes(cls)
         self.slots: dict[str, int] = {}
         """Where in the method resolution order each slot is. The slots themselves would keep the class alive."""
         for place, base in reversed([*enumerate(cls.__mro__)]):
@@ -199,7 +199,7 @@ class _Reduced:
     __slots__ = ("assigned", "derived", "lossy", "ordered")
 
     def __init__(self, cls: type, derived: frozenset[str] = frozenset()) -> None:
-        self.derived = _derived(cls) | derived
+        self.derived = derived_attributes(cls) | derived
         self.lossy = _is_told_by_library(cls)
         self.assigned: frozenset[str] | None = None
         """The attributes that the library itself assigns; None until that is asked for."""
@@ -333,7 +333,7 @@ def _attribute_step(name: Any) -> str:
     return f".{name}" if type(name) is str else key_step(name)
 
 
-def _derived(cls: type) -> frozenset[str]:
+def derived_attributes(cls: type) -> frozenset[str]:
     """The attributes in which instances of `cls` keep what follows from the others."""
     seen: set[str] = set()
     found = {"_attrs_cached_hash"} if hasattr(cls, "__attrs_attrs__") else set[str]()

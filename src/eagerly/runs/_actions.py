@@ -23,7 +23,7 @@ from eagerly.errors import (
     RunsError,
 )
 from eagerly.runs._change import Change, Moved
-from eagerly.runs._limits import MAX_REASON, MAX_SUMMARY, run_error, tag_list, text, unit_interval, whole_number
+from eagerly.runs._limits import MAX_REASON, MAX_SUMMARY, run_error, tag_list, text, unit_interval, whole_number, word
 from eagerly.runs._live import LIVE, Live
 from eagerly.runs._payload import as_json, decode, encode
 from eagerly.runs._protocol import RunStore, Write
@@ -113,7 +113,7 @@ def new_record(
     return RunRecord(
         seq=0,
         id=run_id,
-        task=text("create(task)", task, empty=False),
+        task=word("create(task)", task),
         status=RunStatus.PENDING,
         created_at=at,
         updated_at=at,
@@ -336,7 +336,7 @@ def _optional(what: str, value: str | None) -> str | None:
 
 
 def _key(value: str | None) -> str | None:
-    return None if value is None else text("create(idempotency_key=...)", value, longest=MAX_SUMMARY, empty=False)
+    return None if value is None else word("create(idempotency_key=...)", value)
 
 
 def _summary_of(inputs: Mapping[str, Any] | None) -> str | None:

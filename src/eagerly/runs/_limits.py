@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
 
 from eagerly._numbers import count, seconds, whole
+from eagerly._run_options import short_word
 from eagerly._wire import in_words
 from eagerly.errors import OptionTypeError, OptionValueError
 from eagerly.runs._record import RunError, microseconds, now
@@ -26,6 +27,7 @@ __all__ = [
     "unit_interval",
     "waiting_time",
     "whole_number",
+    "word",
 ]
 
 MAX_SUMMARY: Final = 1000
@@ -53,6 +55,16 @@ def text(what: str, value: object, *, longest: int | None = None, empty: bool = 
     if not empty and not value.strip():
         raise OptionValueError(f"{what} must not be empty")
     return clean(value)
+
+
+def word(what: str, value: object) -> str:
+    """A name, tag or key: text that is not empty, and that every store has room for in its indexes.
+
+    Raises:
+        OptionTypeError: Not a string.
+        OptionValueError: Empty, or too long.
+    """
+    return short_word(what, text(what, value, empty=False))
 
 
 def clean(value: str) -> str:
@@ -114,7 +126,7 @@ def tag_list(what: str, value: object) -> tuple[str, ...]:
     if isinstance(value, str) or not isinstance(value, Iterable):
         raise OptionTypeError(f"{what} takes a list of strings, not {value!r}; write tags=['nightly']")
     tags = tuple(cast("Iterable[object]", value))
-    return tuple(dict.fromkeys(text(what, each, empty=False) for each in tags))
+    return tuple(dict.fromkeys(word(what, each) for each in tags))
 
 
 def since_when(what: str, value: object) -> int | None:

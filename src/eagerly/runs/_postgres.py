@@ -43,6 +43,7 @@ INTERVAL: Final = 0.05
 """Seconds for which the watching thread listens before it looks whether somebody new waits."""
 
 _ATTEMPTS: Final = 5  # at a transaction that the server has ended because of another one
+_LIMITS: Final = "54"  # the class of errors about what is larger than the server can do
 _SCHEMA: Final = re.compile(r"[a-z_][a-z0-9_]{0,40}")
 
 
@@ -209,7 +210,8 @@ class PostgresRunStore(SqlRunStore):
             ) from error
         except psycopg.Error as error:
             found = RunsError(f"the run store {self.place} cannot be used: {type(error).__name__}: {error}")
-            vars(found)["passing"] = isinstance(error, psycopg.OperationalError)
+            beyond = (error.sqlstate or "").startswith(_LIMITS)  # a word that is too long for an index stays so
+            vars(found)["passing"] = isinstance(error, psycopg.OperationalError) and not beyond
             raise found from error
 
     # Large outputs

@@ -21,6 +21,7 @@ from eagerly._clerk import clerk_of
 from eagerly._clock import SLICE
 from eagerly._once import Once
 from eagerly.runs._entry import attempt_of, begun, ended
+from eagerly.runs._passing import is_passing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,6 +73,7 @@ class Recorder:
         self._room = threading.Condition()
         self._trouble: Exception | None = None
         self._lost = 0
+        self._why: Exception | None = None  # that was
 
     # What is noted. Called for each call, in its thread.
 
@@ -88,9 +90,7 @@ class Recorder:
 
     def end(self, entry: Entry) -> None:
         """A call has ended, as its entry says. It has begun here, not in a process that this one was forked from."""
-        open_ = self._open
-        if entry in open_:
-            del open_[entry]
+        if self._open.pop(entry, entry) is None:
             self.add(entry)
 
     def add(self, entry: Entry) -> None:
@@ -129,7 +129,7 @@ class Recorder:
                 self._ended.popleft()
             except IndexError:
                 return
-            self._lost += 1
+            self._lost, self._why = self._lost + 1, self._trouble
 
     # What is written. In the clerk's thread, or where nothing blocks in that of who wants to look.
 
@@ -182,22 +182,66 @@ class Recorder:
         going_on = [] if before is None else list(self._open)
         fresh = [each for each in going_on if not each.written and each.started <= (before or 0)][:MOST]
         later = [each for each in going_on if each.written and each.attempt != each.noted]
-        doubtful = [each for each in taken if each.tried and not each.written]
         if not (taken or fresh or later):
             return True
         try:
-            self.store.write(self._batch(taken, fresh, later))  # what is refused was ended or removed by others
+            self._put(taken, fresh, later)
         except Exception as error:
-            for entry in (*fresh, *doubtful):
-                entry.written = False
-            self._ended.extendleft(reversed(taken))
-            self._note_trouble(error)
-            return False
+            if is_passing(error) or not self._put_singly(taken, fresh, later):
+                self._ended.extendleft(reversed(taken))
+                self._note_trouble(error)
+                return False
         finally:
             with self._room:
                 self._room.notify_all()
         self._trouble = None
         return True
+
+    def _put(self, taken: list[Entry], fresh: list[Entry], later: list[Entry]) -> None:
+        doubtful = [each for each in taken if each.tried and not each.written]
+        try:
+            self.store.write(self._batch(taken, fresh, later))  # what is refused was ended or removed by others
+        except Exception:
+            for entry in (*fresh, *doubtful):
+                entry.written = False
+            raise
+
+    def _put_singly(self, taken: list[Entry], fresh: list[Entry], later: list[Entry]) -> bool:
+        """Write one by one what the store did not take together, so that what it cannot take is lost alone.
+
+        Returns:
+            Whether nothing is left in the lists. It is if the store takes nothing at all, and is at fault itself.
+        """
+        before = len(taken) + len(fresh) + len(later)
+        self._put_each(taken, fresh, later)
+        if len(taken) + len(fresh) + len(later) == before:
+            return False
+        for entry, error in self._put_each(taken, fresh, later).items():  # once more: it may be well only since then
+            if entry in taken:
+                taken.remove(entry)
+            elif entry in fresh:
+                fresh.remove(entry)
+                if self._open.pop(entry, entry) is entry:  # it has ended meanwhile, and is taken next time
+                    continue
+            else:
+                later.remove(entry)  # it is there, but for the number of the attempt
+                continue
+            self._lost, self._why = self._lost + 1, error
+        return not (taken or fresh or later)
+
+    def _put_each(self, *lists: list[Entry]) -> dict[Entry, Exception]:
+        """Write each by itself, and take it out of its list; what was refused for good, and why."""
+        refused: dict[Entry, Exception] = {}
+        for entries in lists:
+            for entry in list(entries):
+                try:
+                    self._put(*([entry] if each is entries else [] for each in lists))
+                except Exception as error:
+                    if not is_passing(error):
+                        refused[entry] = error
+                else:
+                    entries.remove(entry)
+        return refused
 
     def _batch(self, taken: list[Entry], fresh: list[Entry], later: list[Entry]) -> list[Write]:
         owner = self.store.owner()
@@ -277,7 +321,7 @@ class Recorder:
         if not self._lost:
             return None
         lost, self._lost = self._lost, 0
-        return lost, str(before)
+        return lost, str(before or self._why)
 
 
 def recorder_of(store: RunStore, *, make: bool = True) -> Recorder | None:

@@ -20,7 +20,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any, cast
 
-from eagerly.datasets.formats._library import class_named, describe, exact_type, type_name
+from eagerly.datasets.formats._library import class_named, describe, exact_type, is_exactly, type_name
 from eagerly.errors import DatasetFormatError
 
 __all__ = ["build", "difference", "is_model", "model_tree"]
@@ -72,8 +72,9 @@ def model_tree(model: Any) -> Any:
         raise DatasetFormatError(f"{name} cannot be rebuilt from what would be written: {error}") from error
     if path := difference(model, rebuilt):
         raise DatasetFormatError(
-            f"{name} would not come back as it is: {path} is not of the type that its annotation names. "
-            "Annotate what it really holds, or write format='pickle'"
+            f"{name} would not come back as it is: {path} is not of the type that its annotation names, or is a moment "
+            "whose fold or time zone would be lost. Annotate what it really holds, write "
+            ".astimezone(datetime.timezone.utc), or write format='pickle'"
         )
     return tree
 
@@ -237,15 +238,40 @@ def difference(one: Any, other: Any, path: str = "value") -> str:
             (f"{path}[{index}]", each, another) for index, (each, another) in enumerate(zip(one, other, strict=True))
         ]
     elif kind is dict:
-        if list(one) != list(other) or [type(key) for key in one] != [type(key) for key in other]:
+        if list(one) != list(other):
             return path
-        pairs = [(f"{path}[{key!r}]", each, other[key]) for key, each in one.items()]
+        keys = [
+            (path, key, another)
+            for key, another in zip(one, other, strict=True)
+            if not type(key) is type(another) is str
+        ]
+        pairs = [*keys, *((f"{path}[{key!r}]", each, other[key]) for key, each in one.items())]
     elif dataclasses.is_dataclass(kind):
         fields = [field.name for field in dataclasses.fields(one)]
         pairs = [(f"{path}.{name}", getattr(one, name), getattr(other, name)) for name in fields]
     elif kind is set or kind is frozenset:
-        return "" if {(type(each), each) for each in one} == {(type(each), each) for each in other} else path
+        if one != other:
+            return path
+        found = {each: each for each in other}
+        pairs = [(path, each, found[each]) for each in one]
     else:
-        both_nan = kind is float and math.isnan(one) and math.isnan(other)
-        return "" if one == other or both_nan else path
-    return next((found for place, each, another in pairs if (found := difference(each, another, place))), "")
+        return "" if same_leaf(one, other) else path
+    return next((where for place, each, another in pairs if (where := difference(each, another, place))), "")
+
+
+def same_leaf(one: Any, other: Any) -> bool:
+    """Whether two values of one type are the same."""
+    kind = exact_type(one)
+    if kind is float and math.isnan(one):
+        return math.isnan(other)
+    if kind is datetime.datetime or kind is datetime.time:
+        return repr(one) == repr(other)  # those that are equal may differ in their fold and time zone
+    return same_array(one, other) if is_exactly(one, "numpy.ndarray") else bool(one == other)
+
+
+def same_array(one: Any, other: Any) -> bool:
+    if one.dtype != other.dtype or one.shape != other.shape:
+        return False
+    if one.dtype.hasobject:
+        return not difference(one.tolist(), other.tolist())
+    return bool(((one == other) | ((one != one) & (other != other))).all())
