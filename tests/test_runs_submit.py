@@ -638,3 +638,121 @@ def test_each_write_of_a_run_may_be_carried_out_and_not_known_to_be(
     assert told == [(None, "pending"), ("pending", "running"), ("running", "completed")]
     assert hooks.names().count("after_node_execute") == 1
     store.close()
+
+
+class Dotted:
+    """Looks its attributes up in a dict, as careless classes do: not even `hasattr` can be asked of it."""
+
+    data: dict[str, int] = {}  # noqa: RUF012 - a constant of the test
+
+    def __getattr__(self, name: str) -> int:
+        return self.data[name]
+
+
+class Listless(dict[str, int]):
+    def items(self) -> Any:
+        raise KeyError("no items here")
+
+
+@pytest.mark.parametrize("backend", [*BACKENDS, None])
+@pytest.mark.parametrize("make", [Dotted, Listless])
+def test_an_output_that_cannot_be_looked_at(make: type, backend: str | None, tmp_path: Path) -> None:
+    @task
+    def works() -> Any:
+        return make()
+
+    @task
+    async def works_async() -> Any:
+        return make()
+
+    async def on_the_loop() -> Run[Any]:
+        async with session(run_store=tmp_path / "runs.db"):
+            return await works_async.submit().aio.wait(PATIENCE)
+
+    if backend is None:
+        run = asyncio.run(on_the_loop())
+    else:
+        with session(run_store=tmp_path / "runs.db", backend=backend):
+            run = works.submit().wait(PATIENCE)
+            if backend != "process":
+                assert tasks.double.submit(make()).wait(PATIENCE).status == "failed"
+    unsent = make is Listless and backend == "process"  # what pickle does not take either is refused there
+    wanted = "BackendError" if unsent else "OutputNotSerializable"
+    assert (run.status, run.error and run.error.type) == ("failed", wanted)
+
+
+class Failing(SqliteRunStore):
+    """Fails when it is told to, in a way that does not pass."""
+
+    begins = looks = False
+
+    def write(self, batch: Sequence[Write], /) -> list[Outcome]:
+        if self.begins and any(getattr(each, "status", None) == "running" for each in batch):
+            self.begins = False
+            raise RunsError("no room")
+        return super().write(batch)
+
+    def get(self, run_id: str, /) -> Any:
+        if self.looks and threading.current_thread().name == "eagerly-runs-clerk":
+            self.looks = False
+            raise RunsError("the server is being restarted")
+        return super().get(run_id)
+
+
+@on_each_backend
+def test_a_run_whose_beginning_cannot_be_written_has_failed(backend: str, tmp_path: Path) -> None:
+    store = Failing(tmp_path / "runs.db")
+    with session(run_store=store, backend=backend):
+        store.begins = True
+        run = tasks.double.submit(1)
+        until(lambda: run.refresh().status == "failed")
+        assert run.error is not None
+        assert run.error.message == "no room"
+    store.close()
+
+
+def test_a_parent_that_cannot_be_looked_at_holds_up_nobody(tmp_path: Path) -> None:
+    store = Failing(tmp_path / "runs.db")
+
+    @task
+    async def parent() -> int:
+        store.looks = True
+        found: int = await tasks.double_async.submit(2)
+        return found
+
+    async def main() -> None:
+        async with session(run_store=store):
+            assert await parent.submit() == 4
+            assert len(await runs.aio.list()) == 2
+
+    asyncio.run(main())
+    assert not store.looks
+    store.close()
+
+
+class Narrow(SqliteRunStore):
+    """Has no room for large outputs."""
+
+    def write(self, batch: Sequence[Write], /) -> list[Outcome]:
+        if any(getattr(each, "output", None) and len(each.output.data) > 1000 for each in batch):  # type: ignore[union-attr]
+            raise RunsError("no room")
+        return super().write(batch)
+
+
+def test_what_has_no_room_takes_nothing_else_with_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = Narrow(tmp_path / "runs.db")
+
+    @task
+    async def large() -> None:
+        current_task().set_output("x" * 2000)
+
+    async def main() -> None:
+        async with session(run_store=store):
+            for _ in range(10):
+                first, *others = large.submit(), *(tasks.double_async.submit(number) for number in range(5))
+                assert await asyncio.gather(*others) == [0, 2, 4, 6, 8]
+                await first.aio.wait(PATIENCE)
+
+    asyncio.run(main())
+    store.close()
+    assert "could not be written: no room" in caplog.text

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from eagerly._clock import SLICE
 from eagerly._once import nothing
-from eagerly.runs._passing import write_patiently
+from eagerly.runs._passing import is_passing, write_patiently
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -183,14 +183,20 @@ class Clerk:
                 _quietly(partial(done, [error]))
             else:
                 parts.append((before, len(writes), done))
-        outcomes: list[Any] = []
-        if writes:
-            try:
-                outcomes = [*write_patiently(self._store, writes)]
-            except Exception as error:
-                outcomes = [error] * len(writes)
+        outcomes = self._outcomes(writes)
+        fate = outcomes[0] if outcomes else None
+        if len(parts) > 1 and isinstance(fate, Exception) and fate is outcomes[-1] and not is_passing(fate):
+            # One of them may be at fault, as what it gives has no room; the others are not to share its fate.
+            outcomes = [each for start, end, _ in parts for each in self._outcomes(writes[start:end])]
         for start, end, done in parts:
             _quietly(partial(done, outcomes[start:end]))
+
+    def _outcomes(self, writes: list[Write]) -> list[Any]:
+        """What the store makes of them; for each the same error if it makes nothing of them."""
+        try:
+            return [*write_patiently(self._store, writes)] if writes else []
+        except Exception as error:
+            return [error] * len(writes)
 
     @property
     def here(self) -> bool:

@@ -89,6 +89,9 @@ class DistantRun(LiveRun):
     def _hand_over(self, outcomes: Sequence[Any]) -> None:
         if self._begun(outcomes):
             self._submit()
+        elif isinstance(outcomes[-1], Exception) and not self.record.status.final:  # that it begins cannot be written
+            self.outcomes[0] = Failure(outcomes[-1], 0.0)
+            self._ended(None)
         else:
             self._close()
 

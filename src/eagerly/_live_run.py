@@ -120,7 +120,9 @@ class LiveRun(RunRow):
         try:
             if self.begin():
                 self._end(*self._execute())
-        except BaseException as error:  # the store is in trouble
+        except BaseException as error:  # the store is in trouble, or Ctrl-C has come between body and end
+            if isinstance(error, KeyboardInterrupt):
+                self.interrupted = error
             self._report(error)
         finally:
             self._settle()
@@ -174,6 +176,8 @@ class LiveRun(RunRow):
             except OutputNotSerializable as refusal:
                 refusal.run_id = self.id
                 error = refusal
+            except Exception as trouble:  # of the value's own methods
+                error = trouble
         if ending is None:
             assert error is not None
             self.error = error
@@ -216,11 +220,12 @@ class LiveRun(RunRow):
         self.error = self.error or error
         what = f"what became of run {self.id} could not be written: {type(error).__name__}: {error}"
         logging.getLogger("eagerly.runs").error(what)
-        if self._ends is not None:
-            self.trouble = RunsError(what, run_id=self.id)
-            if (alarm := getattr(self.store, "alarm", None)) is not None:
-                alarm(self.id, self.trouble)
-            self.host.end_later(self)
+        if self._ends is None:  # it could not even begin
+            self._ends = [failed(self.id, self.record.owner, error)]
+        self.trouble = RunsError(what, run_id=self.id)
+        if (alarm := getattr(self.store, "alarm", None)) is not None:
+            alarm(self.id, self.trouble)
+        self.host.end_later(self)
 
     def end_again(self) -> bool:
         """Try to write its end; whether that is done with."""

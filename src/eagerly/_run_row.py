@@ -5,6 +5,7 @@ Its status is the one in the store. It becomes another by a compare-and-set ther
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from eagerly._once import Once, nothing
 from eagerly._run_voice import RunVoice
-from eagerly.errors import EagerlyError
+from eagerly.errors import EagerlyError, RunsError
 from eagerly.runs._change import Change, Moved
 from eagerly.runs._live import UNWRITTEN
 from eagerly.runs._passing import write_patiently
@@ -89,9 +90,12 @@ class RunRow(RunVoice, ABC):
             if self._refused is not None:
                 self._give_up(self._refused)
                 return
-            if begin:
-                self._begun(outcomes[1:])
-            self._heed_parent()
+            try:
+                if begin:
+                    self._begun(outcomes[1:])
+                self._heed_parent()
+            except RunsError as error:  # the record is there, and what others do to it is heard of later
+                logging.getLogger("eagerly.runs").warning("run %s could not be looked at: %s", self.id, error)
             then()  # first, so that who waits for it finds it where it waits
             self._written.happen()
 
@@ -102,7 +106,8 @@ class RunRow(RunVoice, ABC):
     def _added(self, outcome: Any) -> None:
         if isinstance(outcome, Moved):
             with self._lock:
-                self.record = outcome.after
+                if self.record.updated_at <= outcome.after.updated_at:  # else somebody has changed it already
+                    self.record = outcome.after
             self.host.tell(self.scope, outcome.after, None)
         else:
             self._refused = outcome
@@ -128,6 +133,8 @@ class RunRow(RunVoice, ABC):
         for outcome in outcomes:
             if isinstance(outcome, Moved):
                 self._note(outcome.after)
+            elif type(outcome) is RunsError:  # no refusal: the store has no room, or is in trouble
+                logging.getLogger("eagerly.runs").error("what run %s says could not be written: %s", self.id, outcome)
 
     def _look(self) -> None:
         """Somebody else has changed it."""

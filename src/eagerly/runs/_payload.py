@@ -9,6 +9,7 @@ import pickle
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, cast
 
+from eagerly._wire import in_words
 from eagerly.errors import OutputCorrupt, OutputNotSerializable, RunsError
 
 __all__ = ["INLINE", "OBJECT", "Payload", "as_json", "decode", "encode", "json_value"]
@@ -106,6 +107,8 @@ def as_json(value: Any, path: str) -> str:
         found = "", "is nested too deeply for JSON"
     except ValueError as error:  # an integer of more digits than Python writes
         found = "", f"cannot be written: {error}"
+    except Exception as error:  # of the value's own methods
+        found = "", f"cannot be looked at: {type(error).__name__}: {in_words(error)[0]}"
     place = path + found[0]
     raise OutputNotSerializable(f"{place} {found[1]}", path=place)
 

@@ -273,7 +273,8 @@ class Recorder:
     @property
     def pending(self) -> bool:
         """Whether there is something that the store does not have."""
-        return self._in_hand or bool(self._ended) or any(not entry.written for entry in list(self._open))
+        noted = bool(self._ended) or any(not entry.written for entry in list(self._open))
+        return noted or self._in_hand  # which is looked at last, as what is taken is in hand first
 
     @property
     def in_trouble(self) -> bool:
