@@ -22,7 +22,7 @@ import pytest
 
 import eagerly
 from eagerly import Settings, current_session, session, task
-from eagerly.cache import DiskStore, Explanation, MemoryStore
+from eagerly.cache import DiskStore, Explanation, MemoryStore, _recording
 from eagerly.errors import CacheError, OptionTypeError, OptionValueError, UnkeyableArgument
 from eagerly.testing import RecordingHooks, instant_clock
 from flights import PATIENCE
@@ -907,3 +907,120 @@ def test_what_was_evicted_and_is_invalidated_elsewhere_is_gone_here(tmp_path: Pa
         subprocess.run(command, check=True, timeout=60)
         work(1)
     assert runs == [1, 1]
+
+
+class Locking(DictStore):
+    """Gives its lock when it is told to, and notes when that is released."""
+
+    def __init__(self) -> None:
+        super().__init__(blocking=True)
+        self.asked_for, self.go_on, self.released = threading.Event(), threading.Event(), threading.Event()
+
+    def try_lock(self, key: bytes, /) -> Locking:
+        self.asked_for.set()
+        assert self.go_on.wait(PATIENCE)
+        return self
+
+    def release(self) -> None:
+        self.released.set()
+
+    def mark_waiting(self, key: bytes, /) -> None: ...
+    def unmark_waiting(self, mark: Any, /) -> None: ...
+    def is_waited_for(self, key: bytes, /) -> bool:
+        return False
+
+
+def test_a_lock_that_is_given_after_its_call_was_cancelled_is_released() -> None:
+    """Else everybody would wait for it until it expires."""
+    store = Locking()
+
+    @task(cache=True)
+    async def work(x: int) -> int:
+        return x
+
+    async def main() -> None:
+        with session(cache_store=store):
+            call = asyncio.ensure_future(work(1))
+            await asyncio.to_thread(store.asked_for.wait, PATIENCE)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            store.go_on.set()
+            assert await asyncio.to_thread(store.released.wait, PATIENCE)
+
+    asyncio.run(main())
+
+
+def test_the_traceback_of_an_error_does_not_grow_with_those_who_wait_for_it() -> None:
+    begun, end = asyncio.Event(), asyncio.Event()
+
+    @task(cache=True)
+    async def fails(x: int) -> int:
+        begun.set()
+        await end.wait()
+        raise ValueError(x)
+
+    async def main() -> list[int]:
+        with session(cache_store=MemoryStore()):
+            waiting = [asyncio.ensure_future(fails(1)) for _ in range(100)]
+            await begun.wait()
+            end.set()
+            lengths: list[int] = []
+            for each in waiting:
+                with pytest.raises(ValueError, match="1") as caught:
+                    await each
+                lengths.append(len(caught.traceback))
+            return lengths
+
+    assert max(asyncio.run(main())) < 20
+
+
+CLOSES_ALL = """
+import os, sys
+from eagerly import session, task
+@task(cache=True)
+def work(x):
+    return x
+with session(cache_store=sys.argv[1]):
+    assert work(1) == work(1) == 1
+    os.closerange(3, 200)
+    assert (work(1), work(2), work(1)) == (1, 2, 1)
+"""
+
+
+def test_a_program_that_closes_all_its_files_goes_on(tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", CLOSES_ALL, str(tmp_path / "cache")]
+    done = subprocess.run(command, check=False, timeout=60, capture_output=True, text=True)
+    assert (done.returncode, "Error" in done.stderr) == (0, False), done.stderr
+
+
+@pytest.mark.filterwarnings("ignore::eagerly.errors.EagerlyWarning")
+def test_a_broken_replay_in_mode_read_stores_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Counting(MemoryStore):
+        puts = 0
+
+        def put(self, *args: Any, **options: Any) -> None:
+            self.puts += 1
+            super().put(*args, **options)
+
+    @task(cache=True)
+    def numbers() -> Iterator[list[int]]:
+        yield from ([1], [2], [3])
+
+    store = Counting()
+    with session(cache_store=store):
+        assert list(numbers()) == [[1], [2], [3]]
+    assert store.puts == 1
+    left = [b"", b""]
+
+    def unpack(*args: Any, **options: Any) -> Any:
+        left.pop()  # the third one cannot be read
+        return unpacked(*args, **options)
+
+    unpacked = _recording.unpack_item
+    monkeypatch.setattr(_recording, "unpack_item", unpack)
+    for mode, puts in (("read", 1), ("on", 2)):
+        left[:] = [b"", b""]
+        with session(cache_store=store, cache_mode=mode):
+            assert list(numbers()) == [[1], [2], [3]]
+        assert store.puts == puts

@@ -22,7 +22,7 @@ from eagerly.hooks._compile import is_from_hook
 if TYPE_CHECKING:
     from eagerly._cache_options import CacheOptions
     from eagerly._context import TaskContext
-    from eagerly.cache._client import CacheClient
+    from eagerly.cache._client import CacheClient, Claim
     from eagerly.cache._key import CallKey
 
 __all__ = ["look_up", "recall"]
@@ -164,13 +164,14 @@ def _look_in_cache(call: TaskContext, stored: StoredCall, options: CacheOptions)
 class Failed:
     """In the place of a `Found`: what another call has raised. A plan could not raise it, if it is a StopIteration."""
 
-    __slots__ = ("_error",)
+    __slots__ = ("_error", "_trace")
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: Exception, trace: Any) -> None:
         self._error = error
+        self._trace = trace
 
     def __getitem__(self, _: object) -> Any:
-        raise self._error
+        raise self._error.with_traceback(self._trace)  # which would grow with each that raises it
 
 
 def _lead_or_follow(  # noqa: C901 - one loop, read from top to bottom
@@ -206,7 +207,8 @@ def _lead_or_follow(  # noqa: C901 - one loop, read from top to bottom
         if outcome.kind == "failed":
             call.miss(key.text)
             call.start()
-            return Failed(call.fail_like(outcome.value))
+            error = call.fail_like(outcome.value)
+            return Failed(error, outcome.trace if error is outcome.value else None)
         if outcome.kind == "alone":
             return None
         found = yield from _take_over(call, client, key, outcome)
@@ -238,15 +240,23 @@ def _agree_with_other_processes(  # noqa: C901 - as above
     delay, longest = POLL
     mark, patience = None, PATIENCE
     locks = client.locks
+
+    def claim_key() -> Claim:
+        found = client.claim(key.digest, now)
+        if found.granted:
+            flight.lock, flight.locks = found.lock, locks
+            if flight.outcome is not None:  # the call was cancelled meanwhile
+                flight.release()
+        return found
+
     try:
         while True:
-            claim = yield Access(lambda: client.claim(key.digest, now), client.blocking)
+            claim = yield Access(claim_key, client.blocking)
             if claim.value is not MISSING:
                 found = (claim.value,)
                 flight.land(Outcome("stored"))
                 return found
             if claim.granted:
-                flight.lock, flight.locks = claim.lock, locks
                 if claim.error is not None and not stored.unreadable:
                     report(call, client, key, claim.error)
                 return None

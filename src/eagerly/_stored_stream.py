@@ -166,7 +166,11 @@ async def replayed_async(call: TaskContext, step: Callable[[], Any]) -> AsyncGen
 
 
 def _afresh(call: TaskContext) -> Any:
-    return call._task.refresh(*call._args, **call._kwargs)
+    task, stored, caching = call._task, call._stored, call._task.declaration.caching
+    if stored is None or caching is None or stored.mode != "read":
+        return task.refresh(*call._args, **call._kwargs)
+    without: Any = task._with_declaration(task.declaration.with_caching(caching._replace(mode="off")))
+    return without(*call._args, **call._kwargs)
 
 
 def _report_broken(call: TaskContext, error: Exception) -> None:

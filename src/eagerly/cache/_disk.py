@@ -207,8 +207,9 @@ class DiskStore:
 
     def close(self) -> None:
         """Let go of connections. The store may be used again, which opens them anew."""
-        if self._index.touched and self._exists():
-            self._flush_touched(time.time())
+        with contextlib.suppress(CacheError):  # when what was used last cannot be noted, nothing is lost
+            if self._index.touched and self._exists():
+                self._flush_touched(time.time())
         self._pool.close()
         self._directory.forget()
 

@@ -22,13 +22,15 @@ class Outcome:
             the function has raised `value`. ``"gone"``: who computed it has gone without a result, and the next one
             may try.
         value: See `kind`.
+        trace: The traceback that `value` had, if it was raised.
     """
 
-    __slots__ = ("kind", "value")
+    __slots__ = ("kind", "trace", "value")
 
     def __init__(self, kind: Literal["stored", "packed", "alone", "failed", "gone"], value: Any = None) -> None:
         self.kind = kind
         self.value = value
+        self.trace = value.__traceback__ if isinstance(value, Exception) else None
 
 
 class Flight:

@@ -6,6 +6,7 @@ somebody cuts the file short.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import time
@@ -28,7 +29,8 @@ class _Descriptor:
         self.identity = identity
 
     def __del__(self) -> None:
-        os.close(self.fd)
+        with contextlib.suppress(OSError):
+            os.close(self.fd)
 
 
 class Generation:
@@ -56,19 +58,29 @@ class Generation:
         if opened is None:
             return b""
         now = time.monotonic()
-        if now > self._next_look:
-            self._next_look = now + _LOOK
-            if os.fstat(opened.fd).st_nlink == 0:  # the store was removed, and perhaps made anew
-                self._open = None
-                return b""
-        found = os.pread(opened.fd, SIZE, 0)
+        try:
+            if now > self._next_look:
+                self._next_look = now + _LOOK
+                if os.fstat(opened.fd).st_nlink == 0:  # the store was removed, and perhaps made anew
+                    self._open = None
+                    return b""
+            found = os.pread(opened.fd, SIZE, 0)
+        except OSError:  # the program has closed all it had open, or a server has lost the file
+            self._open = None
+            return b""
         return found if len(found) == SIZE else b""
 
     def change(self) -> None:
         """Tell all processes that what they have in memory may be out of date."""
         opened = self._open
-        if opened is not None:
-            os.pwrite(opened.fd, secrets.token_bytes(SIZE), 0)
+        if opened is None:
+            return
+        try:
+            status = os.fstat(opened.fd)
+            if opened.identity[:2] == (status.st_dev, status.st_ino):  # else another file has the descriptor now
+                os.pwrite(opened.fd, secrets.token_bytes(SIZE), 0)
+        except OSError:
+            self._open = None
 
     def look(self, path: str, *, writable: bool, signed: bool) -> None:
         """Open the file at `path`, unless it is the one that is open, and for as much as is wanted."""
