@@ -348,7 +348,7 @@ class TestGeneration:
             seen.add(store.generation())
         assert len(seen) == 6
         assert not store.delete(key(2))
-        assert store.generation() in seen
+        assert store.generation() not in seen  # somebody may have it in memory although it was evicted here
 
     def test_other_stores_and_processes_see_it(self, store: DiskStore, path: Path) -> None:
         other = DiskStore(path)

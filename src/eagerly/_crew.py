@@ -21,8 +21,8 @@ CREW: Final = 4
 """How many threads begin to work at once. More of them only get into each other's way, unless they stand still."""
 
 MOST: Final = 64
-"""How many threads work at once while some work gets done. If none does, as it may wait for work that is still to be
-done, there is no limit."""
+"""How many threads work at once while some work gets done. If none does, as its store may not answer or it may wait for
+work that is still to be done, there is no limit: other work is not to wait for that."""
 
 LOOK: Final = 0.05
 """Seconds in which the threads that work have to use half a processor, as long as work waits; else they wait for a slow
@@ -45,17 +45,15 @@ def hand_in(work: Callable[[], object]) -> None:
     """
     entry = (contextvars.copy_context(), work)
     _waiting.append(entry)
-    if len(_crew) >= CREW:
-        if not _lookouts:
-            _begin(_look_out, _lookouts)
-        return
     try:
-        _begin(_serve, _crew)
+        if len(_crew) < CREW:
+            _begin(_serve, _crew)
+        elif not _lookouts:
+            _begin(_look_out, _lookouts)
     except RuntimeError:
-        if not _crew:
-            with contextlib.suppress(ValueError):  # somebody has done it in between
-                _waiting.remove(entry)
-                raise
+        with contextlib.suppress(ValueError):  # somebody has begun it in between
+            _waiting.remove(entry)
+            raise
 
 
 def _begin(body: Callable[[object], None], group: set[object]) -> None:
@@ -70,20 +68,25 @@ def _begin(body: Callable[[object], None], group: set[object]) -> None:
 
 def _serve(me: object) -> None:
     """Work as long as there is any."""
-    global _done
     try:
-        while True:
-            try:
-                context, work = _waiting.popleft()
-            except IndexError:
-                return
-            context.run(work)
-            del context, work  # not kept while the next one is looked for
-            _done += 1
+        while _do(_waiting.popleft):
+            pass
     finally:
         _crew.discard(me)
         if _waiting and len(_crew) < CREW:
             _begin(_serve, _crew)
+
+
+def _do(take: Callable[[], tuple[contextvars.Context, Callable[[], object]]]) -> bool:
+    """Do what `take` gives; False if there is nothing."""
+    global _done
+    try:
+        context, work = take()
+    except IndexError:
+        return False
+    context.run(work)
+    _done += 1
+    return True
 
 
 def _look_out(me: object) -> None:
@@ -92,20 +95,20 @@ def _look_out(me: object) -> None:
         while _waiting:
             done, used = _done, time.process_time()
             time.sleep(LOOK)
-            if _done == done:
-                _reinforce(1)
-            elif time.process_time() - used < LOOK / 2:
-                _reinforce(min(len(_crew), MOST - len(_crew)))
+            more = len(_crew)
+            if _done != done:
+                more = min(more, MOST - more) if time.process_time() - used < LOOK / 2 else 0
+            try:
+                for _ in range(min(more, len(_waiting))):
+                    _begin(_serve, _crew)
+            except RuntimeError:  # no thread can be started; then what came last does not wait for what stands still
+                _lookouts.discard(me)
+                _do(_waiting.pop)
+                _lookouts.add(me)
     finally:
         _lookouts.discard(me)
         if _waiting and not _lookouts:
             _begin(_look_out, _lookouts)
-
-
-def _reinforce(number: int) -> None:
-    with contextlib.suppress(RuntimeError):  # no thread can be started; then those that are there have to do
-        for _ in range(min(number, len(_waiting))):
-            _begin(_serve, _crew)
 
 
 def _after_fork() -> None:
