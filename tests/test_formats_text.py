@@ -66,6 +66,20 @@ def test_yaml_gives_back_any_tree(tree: Any) -> None:
     assert exactly(tree, round_trip("yaml", tree))
 
 
+@pytest.mark.parametrize("text", ["\x85", "a\x85b", "\x85\n é", " \x85 \u2028", "a\r\n\x85\ufeff"])
+def test_yaml_gives_back_every_line_end(text: str) -> None:
+    for tree in (text, [text], {text: {"é": text}}):
+        assert round_trip("yaml", tree) == tree
+    assert "é" in saved(format_for(name="yaml", value={}), {"é": "\u2028"}).decode()
+
+
+@SETTINGS
+@given(st.text("\x85\u2028\u2029\n\r \ta:#-'\"\\\ufeffé", max_size=8), st.integers(2, 9), st.sampled_from([3, 80]))
+def test_yaml_gives_back_any_white_space(text: str, indent: int, width: int) -> None:
+    for tree in ([text], {text: text}):
+        assert round_trip("yaml", tree, indent=indent, width=width) == tree
+
+
 @settings(SETTINGS, max_examples=60)
 @given(
     st.dictionaries(

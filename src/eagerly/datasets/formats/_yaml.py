@@ -22,6 +22,9 @@ GRAMMAR = Grammar(
     checks={datetime.datetime: whole_minutes},
 )
 
+NEXT_LINE = "\x85"
+"""A line end to PyYAML, which loads it as another one unless it is escaped. It escapes either all or this not."""
+
 
 class YamlFormat(Format):
     """YAML in UTF-8 through ``yaml.safe_dump`` and ``yaml.safe_load``, which make no objects of other classes.
@@ -50,6 +53,8 @@ class YamlFormat(Format):
         style = {name: option for name, option in options.items() if name != "default"}
         with writing(self.name, value):
             text = yaml.safe_dump(tree, **{"allow_unicode": True, "sort_keys": False, **style})
+            if NEXT_LINE in text:
+                text = yaml.safe_dump(tree, **{"allow_unicode": False, "sort_keys": False, **style})
         file.write(TextEncoder("utf-8", self.name).encode(text, final=True))
 
     def load(self, file: BinaryIO, return_type: Any, options: Mapping[str, Any], /) -> Any:
