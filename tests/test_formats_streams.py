@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import gc
 import io
 import tracemalloc
@@ -150,12 +151,23 @@ def test_an_abandoned_stream_writes_nothing_more(name: str, count: int) -> None:
     assert len(file.data) == size
 
 
+UTC_NOON = dt.datetime(2020, 1, 1, 12, tzinfo=dt.UTC)
+
+
 @pytest.mark.parametrize(
     ("items", "message"),
     [
         ([{"a": 1}, {"b": 1}], "row 101 has no 'a'"),
         ([{"a": 1}, {"a": 2.5}], "column 'a' mixes float and int"),
         ([{"a": None}, {"a": 1}], "column 'a' was None in the first 101 rows, and is int now; .*pyarrow.schema"),
+        (
+            [{"a": UTC_NOON}, {"a": UTC_NOON.replace(tzinfo=None)}],
+            "column 'a' would be changed .* one time zone or none",
+        ),
+        (
+            [{"a": UTC_NOON.replace(tzinfo=None)}, {"a": UTC_NOON}],
+            "column 'a' would be changed .* one time zone or none",
+        ),
         ([{"a": 1}, pl.DataFrame({"a": [1]})], "had dict for items, and has a polars.DataFrame now"),
         (
             [pl.DataFrame({"a": [1]}), pl.DataFrame({"a": ["x"]})],

@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import io
+import uuid
+import zoneinfo
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,11 @@ from eagerly.errors import DatasetFormatError
 from formats_cases import loaded, round_trip, saved
 
 BINARY = ["parquet", "feather"]
+
+OSLO = zoneinfo.ZoneInfo("Europe/Oslo")
+AT_FIVE = dt.timezone(dt.timedelta(hours=5))
+NOON = dt.datetime(2020, 1, 1, 12)
+ZONED = dt.time(1, tzinfo=AT_FIVE)
 
 FRAMES = {
     "column names that are numbers": pd.DataFrame({1: [1], 2: [2]}),
@@ -133,6 +140,44 @@ def test_rows_come_back_with_the_types_of_their_cells(name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "moments",
+    [
+        [NOON, dt.datetime.min, dt.datetime.max],
+        [NOON.replace(tzinfo=dt.UTC)],
+        [NOON.replace(tzinfo=AT_FIVE)],
+        [NOON.replace(tzinfo=OSLO), dt.datetime(2024, 10, 27, 2, 30, tzinfo=OSLO, fold=1)],
+        [{"at": NOON.replace(tzinfo=dt.UTC)}],
+        [[NOON.replace(tzinfo=dt.UTC)], []],
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("name", BINARY)
+def test_moments_come_back_with_their_time_zone(moments: list[Any], name: str) -> None:
+    rows = [*({"a": moment} for moment in moments), {"a": None}]
+    assert repr(round_trip(name, rows, list)) == repr(rows)
+
+
+@pytest.mark.parametrize(
+    ("moments", "place"),
+    [
+        ([NOON, NOON.replace(tzinfo=AT_FIVE)], 1),
+        ([NOON.replace(tzinfo=dt.UTC), NOON], 1),
+        ([NOON.replace(tzinfo=AT_FIVE), NOON], 1),
+        ([NOON.replace(tzinfo=dt.UTC), NOON.replace(tzinfo=AT_FIVE)], 1),
+        ([NOON.replace(fold=1)], 0),
+        ([NOON.replace(tzinfo=zoneinfo.ZoneInfo("UTC"))], 0),
+        ([NOON.replace(tzinfo=dt.timezone(dt.timedelta(hours=1), "CET"))], 0),
+    ],
+)
+@pytest.mark.parametrize("name", BINARY)
+def test_datetimes_that_would_move_are_refused(moments: list[Any], place: int, name: str) -> None:
+    rows = [{"a": moment} for moment in moments]
+    message = rf"column 'a' would be changed by {name} at \[{place}\]; .* one time zone or none; write .*utc"
+    with pytest.raises(DatasetFormatError, match=message):
+        saved(format_for(name=name, value=rows), rows)
+
+
+@pytest.mark.parametrize(
     ("rows", "message"),
     [
         ([{"a": 1}, {"a": 2.5}], "column 'a' mixes float and int"),
@@ -145,6 +190,13 @@ def test_rows_come_back_with_the_types_of_their_cells(name: str) -> None:
         ([{"a": [1, 2.5]}], r"column 'a' would be changed by parquet at \[0\]\[0\]"),
         ([{"a": {"x": 1}}, {"a": {"y": 1}}], r"column 'a' would be changed by parquet at \[0\]"),
         ([{1: 1}], "names that are text"),
+        ([{}, {}], r"a row of parquet has at least one cell; this one is \{\}"),
+        ([{"a": dt.time(1)}, {"a": ZONED}], r"column 'a' would be changed by parquet at \[1\]; times have no zone"),
+        (
+            [{"a": dt.time(1, fold=1)}],
+            r"column 'a' would be changed by parquet at \[0\]; times have no zone and no fold",
+        ),
+        ([{"a": [NOON.replace(fold=1)]}], r"column 'a' would be changed by parquet at \[0\]\[0\]"),
     ],
 )
 def test_rows_that_would_change_are_refused(rows: list[Any], message: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from eagerly.datasets.formats._format import Sink, writing
 from eagerly.datasets.formats._library import class_named, describe, exact_type, is_exactly, load_library, type_name
-from eagerly.datasets.formats._rows import RowTables
+from eagerly.datasets.formats._rows import RowTables, rows_of
 from eagerly.errors import DatasetFormatError
 
 __all__ = ["FRAMES", "TableWriter", "from_table", "is_frame", "is_rows", "to_table"]
@@ -60,7 +60,7 @@ def from_table(table: Any, wanted: str | None) -> Any:
         return table.to_pandas()
     if wanted == "polars.DataFrame":
         return load_library("polars", "a polars.DataFrame").from_arrow(table)
-    return table.to_pylist() if wanted == "list" else table
+    return rows_of(table) if wanted == "list" else table
 
 
 def can_import_pandas() -> bool:

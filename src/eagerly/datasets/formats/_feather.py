@@ -20,7 +20,7 @@ class FeatherFormat(TableFormat):
     """A frame of pandas, polars or pyarrow, or a list of dicts with the same keys, as an Arrow file.
 
     Loaded as what it was saved from; without a manifest as a pandas frame if it was one, else as a ``pyarrow.Table``.
-    polars works without pyarrow, all else needs it. Streams as with parquet.
+    polars works without pyarrow, all else needs it. Streams and datetimes as with parquet.
 
     Options:
         compression: When saving, ``"lz4"`` (unless given), ``"zstd"`` or ``"uncompressed"``.

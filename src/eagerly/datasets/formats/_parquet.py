@@ -20,6 +20,8 @@ class ParquetFormat(TableFormat):
     polars works without pyarrow, all else needs it. A stream's items are dicts, collected to row groups, or frames, of
     which each is a row group.
 
+    In a list of dicts, datetimes of one column have one time zone, or none, and UTC is ``datetime.timezone.utc``.
+
     Options: when saving, those of ``pyarrow.parquet.ParquetWriter`` (for polars of ``DataFrame.write_parquet``), for
     example ``compression``, and ``row_group_size``; for a stream also ``schema``. When loading, those of
     ``pyarrow.parquet.read_table`` (``polars.read_parquet``), for example ``columns``.

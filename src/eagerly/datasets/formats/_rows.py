@@ -10,10 +10,46 @@ from eagerly.datasets.formats._library import describe, exact_type, type_name
 from eagerly.datasets.formats._models import difference
 from eagerly.errors import DatasetFormatError
 
-__all__ = ["RowTables"]
+__all__ = ["RowTables", "rows_of"]
 
 CELLS = (bool, int, float, str, bytes, datetime.date, datetime.datetime, datetime.time, datetime.timedelta)
 CELLS_TO_COMPARE = (list, dict, decimal.Decimal)
+WAYS_OUT = {
+    datetime.datetime: "datetimes have no fold there, and a column of them one time zone or none; write "
+    ".astimezone(datetime.timezone.utc)",
+    datetime.time: "times have no zone and no fold there; write datetimes",
+}
+ZONES = {None: None, "UTC": datetime.UTC}
+"""Time zones of columns, and those of cells that surely come back."""
+
+
+def rows_of(table: Any) -> list[Any]:
+    """The rows of an Arrow table, with its UTC as ``datetime.timezone.utc``: pyarrow has it as some other class."""
+    rows: list[Any] = table.to_pylist()
+    for field in table.schema:
+        if has_utc(field.type):
+            for row in rows:
+                row[field.name] = with_plain_utc(row[field.name])
+    return rows
+
+
+def cells_of(column: Any) -> list[Any]:
+    """The cells of an Arrow array, as `rows_of` gives them."""
+    cells: list[Any] = column.to_pylist()
+    return [with_plain_utc(cell) for cell in cells] if has_utc(column.type) else cells
+
+
+def has_utc(kind: Any) -> bool:
+    return "tz=UTC" in str(kind)
+
+
+def with_plain_utc(node: Any) -> Any:
+    kind = exact_type(node)
+    if kind is list:
+        return [with_plain_utc(each) for each in node]
+    if kind is dict:
+        return {name: with_plain_utc(each) for name, each in node.items()}
+    return node.replace(tzinfo=datetime.UTC) if kind is datetime.datetime and str(node.tzinfo) == "UTC" else node
 
 
 class RowTables:
@@ -34,6 +70,8 @@ class RowTables:
             DatasetFormatError: A row does not fit those before it, or a cell would be changed.
         """
         names: list[str] = self._schema.names if self._schema is not None else list(rows[0]) if rows else []
+        if rows and not names:
+            raise DatasetFormatError(f"a row of {self._format_name} has at least one cell; this one is {rows[0]!r}")
         for index, row in enumerate(rows, start=self._rows_before):
             self._check_row(index, row, names)
         columns = {name: self._column(name, [row[name] for row in rows]) for name in names}
@@ -81,10 +119,23 @@ class RowTables:
             column = self._pyarrow.array(cells, type=given)
         except Exception as error:
             raise DatasetFormatError(f"column {name!r} does not fit {self._format_name}: {error}") from error
-        if not self._given and kinds & {*CELLS_TO_COMPARE} and (path := difference(cells, column.to_pylist(), "")):
-            raise DatasetFormatError(
-                f"column {name!r} would be changed by {self._format_name} at {path}; save as jsonl to keep it as it is"
-            )
+        if not self._given and needs_look(kinds, column.type, cells):
+            self._compare(name, cells, cells_of(column), kinds)
         if kinds and not self._given:
             self._kinds[name] = next(iter(kinds))
         return column
+
+    def _compare(self, name: str, cells: list[Any], back: list[Any], kinds: set[Any]) -> None:
+        if path := difference(cells, back, ""):
+            way_out = next((WAYS_OUT[kind] for kind in WAYS_OUT if kind in kinds), "save as jsonl to keep it as it is")
+            raise DatasetFormatError(f"column {name!r} would be changed by {self._format_name} at {path}; {way_out}")
+
+
+def needs_look(kinds: set[Any], arrow_type: Any, cells: list[Any]) -> bool:
+    """Whether cells may come back as others, so that all of them have to be compared."""
+    if not kinds & WAYS_OUT.keys():
+        return bool(kinds & {*CELLS_TO_COMPARE})
+    zone = getattr(arrow_type, "tz", None)
+    if zone not in ZONES:
+        return True
+    return not all(cell is None or (cell.tzinfo is ZONES[zone] and not cell.fold) for cell in cells)
