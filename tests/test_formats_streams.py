@@ -173,6 +173,7 @@ UTC_NOON = dt.datetime(2020, 1, 1, 12, tzinfo=dt.UTC)
             [pl.DataFrame({"a": [1]}), pl.DataFrame({"a": ["x"]})],
             r"same columns and types; found \(a: .*string.*\) after \(a: int64\)",
         ),
+        ([pd.DataFrame(index=range(3))], r"(has no index|no rows without columns).*reset_index\(\)"),
         ([pd.DataFrame({"a": [1]}, index=[3])], r"has no index .*reset_index\(\)"),
         ([[1]], "takes dicts or frames for the items of a stream, not a list"),
     ],

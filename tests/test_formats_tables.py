@@ -42,6 +42,11 @@ FRAMES = {
     "nanoseconds": pd.DataFrame({"t": np.array([1], "M8[ns]"), "d": np.array([1], "m8[ns]")}),
     "dates and decimals": pd.DataFrame({"d": [dt.date(2020, 1, 1)], "x": [decimal.Decimal("1.10")]}),
     "small floats": pd.DataFrame({"f": np.array([1.5], "float16"), "g": np.array([1.5], "float32")}),
+    "arrays": pd.DataFrame({"a": [np.array([1, 2], "int8"), None, np.array([], "int8")]}),
+    "dicts with the same keys": pd.DataFrame({"a": [{"x": "1", "y": {"z": "é"}}, None]}),
+    "uuids": pd.DataFrame({"u": [uuid.UUID(int=1), None]}),
+    "an index of dates": pd.DataFrame({"a": [1]}, index=[dt.date(2020, 1, 1)]),
+    "an index and no columns": pd.DataFrame(index=[5]),
     "nothing": pd.DataFrame(),
     "no rows": pd.DataFrame({"a": np.array([], "int8")}),
 }
@@ -62,12 +67,46 @@ def test_a_pandas_frame_comes_back_with(what: str, name: str) -> None:
         (pd.DataFrame({"a": [1j]}), "Conversion failed for column a"),
         (pd.DataFrame({"a": pd.arrays.SparseArray([0, 1])}), "Sparse pandas data"),
         (pd.DataFrame([[1, 2, 3]], columns=["a", "b", "a"]), "has one column of each name; rename 'a'"),
+        (pd.DataFrame({"a": [{"x": 1}, {"y": 2}]}), r"column 'a' would be changed by \w+ at \[0\]; .*'pickle'"),
+        (pd.DataFrame({"a": [None, {"x": [1]}]}), r"column 'a' would be changed by \w+ at \[1\]\['x'\]"),
+        (pd.DataFrame({"a": [{"x": None}, {"x": 1}]}), r"column 'a' would be changed by \w+ at \[1\]\['x'\]"),
+        (pd.DataFrame({"a": [np.array([1]), np.array([1.5])]}), r"column 'a' would be changed by \w+ at \[0\]"),
+        (pd.DataFrame({"a": [np.array(["x"])]}), r"column 'a' would be changed by \w+ at \[0\]"),
+        (pd.DataFrame({"a": [ZONED]}), r"column 'a' would be changed by \w+ at \[0\]"),
+        (pd.DataFrame({"a": [1]}, index=[ZONED]), r"level 0 of the index would be changed by \w+ at \[0\]"),
+        (pd.DataFrame({"a": [1]}, index=pd.Index([1], dtype=object)), "level 0 of the index holds int and would"),
+        (pd.DataFrame([[1, 2]], columns=[True, False]), "column False would come back from .* as column True; rename"),
+        (pd.DataFrame([[1, 2]], columns=["a", 1]), "column 1 would come back from .* as column '1'; rename it"),
+        (pd.DataFrame({("a", 1): [1], ("a", "b"): [2]}), r"column \('a', 1\) would come back from"),
+        (
+            pd.DataFrame({"a": [1]}, index=pd.Index([3], name=5)),
+            r"index \(5\) would come .* of the index \('5'\); rename",
+        ),
+        (pd.DataFrame([[1]], columns=[dt.date(2020, 1, 1)]), "could not load it: .*; rename its columns to text"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:The DataFrame has:UserWarning")  # pyarrow says of some that they will change
 @pytest.mark.parametrize("name", BINARY)
 def test_a_pandas_frame_that_would_change_is_refused(frame: pd.DataFrame, message: str, name: str) -> None:
     with pytest.raises(DatasetFormatError, match=message):
         saved(format_for(name=name, value=frame), frame)
+
+
+def test_rows_without_columns_are_never_lost_in_silence() -> None:
+    table = pa.table({"a": [1, 2]})
+    for frame in (pd.DataFrame(index=range(2)), table.select([])):
+        with pytest.raises(
+            DatasetFormatError, match="parquet holds no rows without columns, and this frame has 2; write"
+        ):
+            saved(format_for(name="parquet", value=frame), frame)
+        assert round_trip("feather", frame, type(frame)).shape == (2, 0)
+
+
+def test_none_in_a_dict_that_only_one_format_keeps_is_refused_by_the_other() -> None:
+    frame = pd.DataFrame({"a": [{"x": {"y": 1}}, {"x": None}]})
+    with pytest.raises(DatasetFormatError, match=r"column 'a' would be changed by parquet at \[0\]\['x'\]\['y'\]"):
+        saved(format_for(name="parquet", value=frame), frame)
+    assert repr(list(round_trip("feather", frame)["a"])) == repr(list(frame["a"]))
 
 
 def test_a_type_that_only_one_format_keeps_is_refused_by_the_other() -> None:

@@ -5,12 +5,14 @@ Parquet and feather share this. What would come back as something else is refuse
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import datetime
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from typing import Any
 
 from eagerly.datasets.formats._format import Sink, writing
 from eagerly.datasets.formats._library import class_named, describe, exact_type, is_exactly, load_library, type_name
+from eagerly.datasets.formats._models import difference
 from eagerly.datasets.formats._rows import RowTables, rows_of
 from eagerly.errors import DatasetFormatError
 
@@ -21,6 +23,9 @@ FRAMES = ("pandas.DataFrame", "polars.DataFrame", "pyarrow.Table")
 ROWS_PER_GROUP = 10_000
 
 NESTED = (list, dict)
+
+PLAIN_CELLS = {type(None), str, bytes, bool, datetime.date}
+"""What comes back as it is if it comes back with its type."""
 
 
 def is_frame(value: Any) -> bool:
@@ -76,24 +81,50 @@ def check_cells(pyarrow: Any, frame: Any, format_name: str) -> None:
     """Refuse columns of Python objects that come back as other objects, such as lists, which become arrays."""
     if not frame.columns.is_unique:
         raise DatasetFormatError(f"{format_name} has one column of each name; rename {duplicates(frame.columns)}")
-    names = [name for name, dtype in zip(frame.columns, frame.dtypes, strict=True) if str(dtype) == "object"]
-    if not names:
-        return
-    objects = frame[names]
-    back = pyarrow.Table.from_pandas(objects, preserve_index=False).to_pandas()
-    for name, other in zip(names, back.columns, strict=True):
-        before, after = kinds_in(objects[name]), kinds_in(back[other])
-        if str(back[other].dtype) != "object" or before != after:
-            became = ", ".join(after) if after != before else f"dtype {back[other].dtype}"
+    for place, column in object_columns(frame):
+        table = pyarrow.Table.from_pandas(column.to_frame(), preserve_index=False)
+        if format_name == "parquet" and pyarrow.types.is_nested(table.schema.types[0]):
+            table = through_parquet(pyarrow, table)
+        back = table.to_pandas().iloc[:, 0]
+        cells, cells_back = filled(column), filled(back)
+        kinds, kinds_back = set(map(type, cells)), set(map(type, cells_back))
+        if str(back.dtype) != "object" or kinds != kinds_back:
+            became = names_of(kinds_back) if kinds_back != kinds else f"dtype {back.dtype}"
             raise DatasetFormatError(
-                f"column {name!r} holds {', '.join(before)} and would come back as {became}; "
+                f"{place} holds {names_of(kinds)} and would come back as {became}; "
                 "give it a dtype of its own, for example .convert_dtypes(), or write format='pickle'"
+            )
+        if not kinds <= PLAIN_CELLS and (path := difference(cells, cells_back, "")):
+            raise DatasetFormatError(
+                f"{place} would be changed by {format_name} at {path}; write format='pickle' to keep it as it is"
             )
 
 
-def kinds_in(column: Any) -> list[str]:
-    missing = column.isna()
-    return sorted({type_name(exact_type(cell)) for cell in column[~missing]})
+def through_parquet(pyarrow: Any, table: Any) -> Any:
+    """The table as parquet gives it back: what is None in a dict there makes floats of the ints of its column."""
+    parquet = load_library("pyarrow.parquet", "the parquet format")
+    sink = pyarrow.BufferOutputStream()
+    parquet.write_table(table, sink)
+    return parquet.read_table(pyarrow.BufferReader(sink.getvalue()))
+
+
+def object_columns(frame: Any) -> Iterator[tuple[str, Any]]:
+    """The columns of Python objects, and the levels of the index that are."""
+    for name, dtype in zip(frame.columns, frame.dtypes, strict=True):
+        if str(dtype) == "object":
+            yield f"column {name!r}", frame[name]
+    for number, dtype in enumerate(getattr(frame.index, "dtypes", [frame.index.dtype])):
+        if str(dtype) == "object":
+            yield f"level {number} of the index", frame.index.get_level_values(number).to_series()
+
+
+def filled(column: Any) -> list[Any]:
+    """The cells of a column, with None for all that count as missing."""
+    return [None if missing else cell for cell, missing in zip(column, column.isna(), strict=True)]
+
+
+def names_of(kinds: set[type]) -> str:
+    return ", ".join(sorted(type_name(kind) for kind in kinds - {type(None)}))
 
 
 def duplicates(names: Any) -> str:
@@ -171,7 +202,8 @@ class TableWriter:
             self._check_frame(frame)
         if not is_exactly(frame, "pandas.DataFrame"):
             return to_table(frame, self._format_name)
-        if not is_exactly(frame.index, "pandas.RangeIndex") or frame.index.name is not None:
+        rows_alone = not frame.shape[1] and len(frame)
+        if not is_exactly(frame.index, "pandas.RangeIndex") or frame.index.name is not None or rows_alone:
             raise DatasetFormatError(
                 f"a stream of frames has no index when it is saved as {self._format_name}; write frame.reset_index()"
             )

@@ -8,8 +8,8 @@ from typing import Any, BinaryIO
 
 from eagerly.datasets.formats._arrow import is_frame, is_rows
 from eagerly.datasets.formats._format import Format, Sink
-from eagerly.datasets.formats._library import exact_type, is_exactly
-from eagerly.errors import DatasetFormatError
+from eagerly.datasets.formats._library import exact_type, is_exactly, type_name
+from eagerly.errors import DatasetError, DatasetFormatError
 
 __all__ = ["TableFormat"]
 
@@ -39,17 +39,32 @@ class TableFormat(Format):
         raise NotImplementedError
 
     def check_types(self, frame: Any, options: Mapping[str, Any]) -> None:
-        """Save and load the frame without its rows, which takes a moment, to see whether a column changes its type.
+        """Save and load the frame without its rows, which takes a moment, to see whether a column changes.
 
         Raises:
-            DatasetFormatError: One does.
+            DatasetFormatError: The type of one does, or its name.
         """
         empty = without_rows(frame)
         file = io.BytesIO()
         self.write(empty, file, options)
         file.seek(0)
-        before, after = column_types(empty), column_types(self.load(file, exact_type(frame), {}))
-        for (name, dtype), (_, became) in zip(before, after, strict=True):
+        try:
+            back = self.load(file, exact_type(frame), {})
+        except DatasetError as error:
+            raise DatasetFormatError(
+                f"{self.name} would write this {type_name(exact_type(frame))}, and could not load it: "
+                f"{error.__cause__}; rename its columns to text, or write format='pickle'"
+            ) from error
+        if back.shape[0] != empty.shape[0]:
+            raise DatasetFormatError(
+                f"{self.name} holds no rows without columns, and this frame has {empty.shape[0]}; write "
+                "frame.reset_index(), or format='pickle'"
+            )
+        for (name, dtype), (other_name, became) in zip(column_types(empty), column_types(back), strict=True):
+            if name != other_name:
+                raise DatasetFormatError(
+                    f"{name} would come back from {self.name} as {other_name}; rename it, or write format='pickle'"
+                )
             if dtype != became and str(became) != "category":  # those without rows lose their categories
                 other = "feather" if self.name == "parquet" else "pickle"
                 raise DatasetFormatError(
@@ -59,6 +74,9 @@ class TableFormat(Format):
 
 
 def without_rows(frame: Any) -> Any:
+    """The frame without rows, unless rows are all that it has."""
+    if not frame.shape[1]:
+        return frame
     if is_exactly(frame, "pandas.DataFrame"):
         return frame.iloc[:0]
     return frame.clear() if is_exactly(frame, "polars.DataFrame") else frame.slice(0, 0)
@@ -72,4 +90,6 @@ def column_types(frame: Any) -> list[tuple[str, Any]]:
         return [(f"column {name!r}", dtype) for name, dtype in frame.schema.items()]
     columns = [(f"column {name!r}", dtype) for name, dtype in zip(frame.columns, frame.dtypes, strict=True)]
     levels = [frame.index.get_level_values(level).dtype for level in range(frame.index.nlevels)]
-    return [*columns, *((f"level {level} of the index", dtype) for level, dtype in enumerate(levels))]
+    names = ["" if name is None else f" ({name!r})" for name in frame.index.names]
+    places = [f"level {level} of the index{name}" for level, name in enumerate(names)]
+    return [*columns, *zip(places, levels, strict=True)]
