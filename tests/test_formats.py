@@ -55,6 +55,7 @@ CASES: list[tuple[str, Any, Any]] = [
     ("npy", np.array(3.5), None),
     ("npy", np.array(["2024-01-01", "NaT"], "M8[D]"), None),
     ("npy", np.zeros(2, [("a", "i4"), ("b", "U3")]), None),
+    ("npy", np.zeros(2, np.dtype([("a", "i1"), ("b", "f8")], align=True)), None),
     ("npz", {"file": ARRAY, "a": ARRAY.T, "a.npy": np.array(True), "": ARRAY[:0]}, None),
     ("safetensors", {"w": ARRAY.T, "b": np.array(2.5, "float32"), "e": np.zeros((0, 3), "uint8")}, None),
     ("yaml", {**TREE, 3: b"\x00\xff", "d": dt.date(2024, 2, 29), "inf": float("inf")}, None),

@@ -13,7 +13,10 @@ __all__ = ["NpyFormat", "holds_arrays", "read_array", "write_array"]
 
 
 class NpyFormat(Format):
-    """NumPy's own format. Pickles inside are neither written nor read, so arrays of objects are refused. No options."""
+    """NumPy's own format. Pickles inside are neither written nor read, so arrays of objects are refused. No options.
+
+    Structs keep the place of each field. That a dtype was made with ``align=True`` is not kept, as it says no more.
+    """
 
     name = "npy"
     extensions = (".npy",)
