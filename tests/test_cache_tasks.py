@@ -994,6 +994,41 @@ def test_a_program_that_closes_all_its_files_goes_on(tmp_path: Path) -> None:
     assert (done.returncode, "Error" in done.stderr) == (0, False), done.stderr
 
 
+def _refreshed_by_its_session(work: Any) -> None:
+    with session(cache_mode="refresh"):
+        work()
+
+
+@pytest.mark.parametrize(
+    "change", [lambda work: work.refresh(), _refreshed_by_its_session, lambda work: work.invalidate()]
+)
+def test_who_has_in_memory_what_was_evicted_sees_that_it_is_out_of_date(
+    change: Callable[[Any], object], tmp_path: Path
+) -> None:
+    here, there = (DiskStore(tmp_path / "cache", size_limit=100_000) for _ in range(2))
+    source = tmp_path / "source"
+    source.write_text("old")
+
+    @task(cache=True, cache_version="1")
+    def work() -> str:
+        return source.read_text()
+
+    with session(cache_store=here):
+        assert work() == work() == "old"
+    generation = here.generation()
+    for number in range(200):
+        there.put(number.to_bytes(20, "big"), [bytes(2000)], tag="other")
+    assert {entry.tag for entry in here.entries()} == {"other"}
+    assert here.generation() == generation  # of what is evicted, what is in memory is as good as before
+    source.write_text("new")
+    with session(cache_store=here):
+        assert work() == "old"
+    with session(cache_store=there):
+        change(work)
+    with session(cache_store=here):
+        assert work() == "new"
+
+
 @pytest.mark.filterwarnings("ignore::eagerly.errors.EagerlyWarning")
 def test_a_broken_replay_in_mode_read_stores_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     class Counting(MemoryStore):

@@ -249,7 +249,8 @@ class _Publication:
             parts = client.pack(key.digest, result, expires=expires, meta=keys.describe(key))
             self._packed = True
             try:
-                client.publish(key.digest, parts, result, expires=expires, tag=keys.tag)
+                anew = self._stored.mode == "refresh"
+                client.publish(key.digest, parts, result, expires=expires, tag=keys.tag, anew=anew)
                 outcome = STORED
             except Exception:
                 outcome = Outcome("packed", b"".join(parts))

@@ -75,6 +75,7 @@ class CacheClient:
         )
         # Only a store that tells when another process has changed something can have values kept in front of it.
         self._generation: Callable[[], bytes] = getattr(store, "generation", bytes)
+        self._change_generation: Callable[[], object] = getattr(store, "change_generation", bytes)
         # As read last, by whatever thread: what is taken from the store or put there after that may be held under it.
         self._seen = b""
         self._tier: MemoryTier | None = getattr(store, "memory", None) if hasattr(store, "generation") else None
@@ -169,14 +170,26 @@ class CacheClient:
         """The bytes to store for the recorded items of a stream."""
         return self._envelopes.pack_frames(key, frames, expires=expires, meta=meta)
 
-    def publish(self, key: bytes, parts: list[Buffer], value: Any, *, expires: float | None, tag: str) -> None:
+    def publish(
+        self, key: bytes, parts: list[Buffer], value: Any, *, expires: float | None, tag: str, anew: bool = False
+    ) -> None:
         """Store what `pack` made of `value`; of a stream, whose items are not kept in memory, MISSING.
+
+        Args:
+            key: The key of the call.
+            parts: What `pack` or `pack_frames` made.
+            value: The value, or MISSING.
+            expires: When it ends, in Unix seconds, or None.
+            tag: The qualified name of the function.
+            anew: Whether nobody has looked for an older one. It may be in the memory of others, and nowhere else.
 
         Raises:
             Exception: Whatever the store raises.
         """
         generation = self._seen
         self.store.put(key, parts, expires=expires, tag=tag)
+        if anew:
+            self._change_generation()
         if self._tier is None or value is MISSING or size_of(parts) > self._tier.max_bytes // 8:
             return
         if generation and self._generation() == generation:  # or something was replaced, perhaps this

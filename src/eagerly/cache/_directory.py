@@ -165,6 +165,7 @@ class Directory:
                     os.rename(path + suffix, name + suffix)
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path + "-shm")
+            self.change_generation()  # whoever replaces what was in it does not know that he does
             self.forget()
             return name
 

@@ -155,7 +155,7 @@ class DiskStore:
             value = (size, None, b"".join(parts))
             if self._add(key, value[2], size, expires, tag):
                 return
-            replaced = self._write(lambda index: _save(index, key, value, expires, tag))
+            replaced = self._write(lambda index: index.save(key, value, expires, tag))
         else:
             replaced = self._write(lambda index: self._put_file(index, key, parts, size, expires, tag))
         if replaced:
@@ -237,8 +237,12 @@ class DiskStore:
         return file is not None and file.is_marked(offset_of(key))
 
     def generation(self) -> bytes:
-        """Eight bytes that are others when any process has replaced or removed an entry; ``b""`` if unknown."""
+        """Eight bytes, others once any process has replaced, removed or refreshed an entry; ``b""`` if unknown."""
         return self._directory.generation.read()
+
+    def change_generation(self) -> None:
+        """Make it another one: for who knows of something newer than what others may have in memory."""
+        self._directory.change_generation()
 
     def _find(self, key: bytes) -> Buffer | None:
         if not self._directory.is_current() and not self._attach():
@@ -354,7 +358,7 @@ class DiskStore:
             try:
                 with index.transact():
                     written.publish()
-                    return _save(index, key, (size, name, None), expires, tag)
+                    return index.save(key, (size, name, None), expires, tag)
             except BaseException:
                 if written.published:
                     with contextlib.suppress(*TROUBLE):
@@ -386,13 +390,6 @@ class DiskStore:
                 f"the index of {self!r} is corrupt ({error}). The store starts anew; the old index is {name!r} until"
                 f" the store is cleared"
             )
-
-
-def _save(
-    index: Index, key: bytes, value: tuple[int, str | None, bytes | None], expires: float | None, tag: str
-) -> bool:
-    index.save(key, value, expires, tag)
-    return index.replaced
 
 
 def _rebuild(options: dict[str, Any]) -> DiskStore:

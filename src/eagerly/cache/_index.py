@@ -128,12 +128,11 @@ class Opaque(_Disk):
 class _Work:
     """One operation of one thread. The garbage collector may run a task, and so another, in the middle of it."""
 
-    __slots__ = ("connection", "removed", "replaced")
+    __slots__ = ("connection", "removed")
 
     def __init__(self, connection: sqlite3.Connection | None) -> None:
         self.connection = connection
         self.removed: list[Any] = []
-        self.replaced = False
 
 
 _NO_WORK = _Work(None)
@@ -188,11 +187,6 @@ class Index(_Cache):
         """The files that rows named which are gone: what to do about them is to be decided elsewhere."""
         return self._work.removed
 
-    @property
-    def replaced(self) -> bool:
-        """Whether the last `save` met a row of the same key."""
-        return self._work.replaced
-
     @contextlib.contextmanager
     def _transact(
         self, retry: bool = False, filename: str | None = None
@@ -224,8 +218,12 @@ class Index(_Cache):
         self._until_check, self._written = self._until_check - 1, written
         return True
 
-    def save(self, key: bytes, value: tuple[int, str | None, bytes | None], expires: float | None, tag: str) -> None:
-        """What `set` does, with the moment of expiry as it was given, and in a fifth less time."""
+    def save(self, key: bytes, value: tuple[int, str | None, bytes | None], expires: float | None, tag: str) -> bool:
+        """What `set` does, with the moment of expiry as it was given, and in a fifth less time.
+
+        Returns:
+            Whether there was a row of the same key.
+        """
         work, now = self._work, time.time()
         connection, removed = work.connection, work.removed
         assert connection is not None
@@ -240,7 +238,6 @@ class Index(_Cache):
             if row is None:
                 execute(_INSERT, (key, now, expires, now, tag, size, filename, blob))
             else:
-                work.replaced = True
                 removed.append(row[1])
                 execute(_UPDATE, (now, expires, now, tag, size, filename, blob, row[0]))
             self._cull(now, execute, removed.append)
@@ -250,6 +247,7 @@ class Index(_Cache):
             if own and connection.in_transaction:
                 connection.rollback()
             raise
+        return row is not None
 
     def _cull(self, now: float, sql: Any, cleanup: Callable[[Any], None], limit: int | None = None) -> None:
         """Remove expired rows, then the least recently used ones, but no more than needed, and never that of now."""
