@@ -994,6 +994,62 @@ def test_a_program_that_closes_all_its_files_goes_on(tmp_path: Path) -> None:
     assert (done.returncode, "Error" in done.stderr) == (0, False), done.stderr
 
 
+TAKES_DESCRIPTORS = """
+import os, sys
+from pathlib import Path
+from eagerly import session, task
+from eagerly.cache import DiskStore
+@task(cache=True, cache_version="1")
+def work():
+    return value
+store, generation = DiskStore("cache"), Path("cache/generation")
+with session(cache_store=store):
+    value = "old"
+    assert work() == work() == value
+    before = generation.read_bytes()
+    store.close()
+    os.closerange(3, 200)
+    theirs = [open(f"theirs{number}", "w+b", buffering=0) for number in range(20)]
+    for file in theirs:
+        file.write(b"not the cache's")
+    value = "new"
+    assert work.refresh() == work() == value
+    assert generation.read_bytes() != before
+    store.close()
+del store
+for file in theirs:
+    assert os.pread(file.fileno(), 100, 0) == b"not the cache's"
+"""
+
+
+def test_files_of_a_program_that_have_the_numbers_of_ours_are_left_alone(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", TAKES_DESCRIPTORS]
+    done = subprocess.run(command, cwd=tmp_path, check=False, timeout=60, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_store_that_cannot_tell_its_generation_has_nothing_in_front(is_async: bool, tmp_path: Path) -> None:
+    class Unknowing(DiskStore):
+        def generation(self) -> bytes:
+            raise OSError("the file handle is stale")
+
+    runs: list[Any] = []
+    work = counting(Kind.ASYNC if is_async else Kind.SYNC, runs)
+
+    def call() -> Any:
+        return asyncio.run(work(1)) if is_async else work(1)
+
+    store = Unknowing(tmp_path)
+    with session(cache_store=store):
+        assert call() == call() == [1, 2]
+        assert work.invalidate(1)
+        assert call() == [1, 2]
+    assert len(runs) == 2
+    assert store.memory is not None
+    assert store.memory.hits == 0
+
+
 def _refreshed_by_its_session(work: Any) -> None:
     with session(cache_mode="refresh"):
         work()

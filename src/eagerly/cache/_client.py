@@ -74,7 +74,7 @@ class CacheClient:
             namespace=getattr(store, "namespace", ""),
         )
         # Only a store that tells when another process has changed something can have values kept in front of it.
-        self._generation: Callable[[], bytes] = getattr(store, "generation", bytes)
+        self._ask_generation: Callable[[], bytes] = getattr(store, "generation", bytes)
         self._change_generation: Callable[[], object] = getattr(store, "change_generation", bytes)
         # As read last, by whatever thread: what is taken from the store or put there after that may be held under it.
         self._seen = b""
@@ -91,8 +91,18 @@ class CacheClient:
         tier = self._tier
         if tier is None:
             return MISSING
-        self._seen = generation = self._generation()
+        try:  # what `_generation` does: a hit is worth more than these lines
+            generation = self._ask_generation()
+        except Exception:
+            generation = b""
+        self._seen = generation
         return tier.get(key + generation, now) if generation else MISSING  # without, nobody knows what is out of date
+
+    def _generation(self) -> bytes:
+        try:
+            return self._ask_generation()
+        except Exception:  # it is not known
+            return b""
 
     def fetch(self, key: bytes, now: float, get: Callable[[bytes], Buffer | None] | None = None) -> Any:
         """The value from the store, or MISSING.

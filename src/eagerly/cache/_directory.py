@@ -210,8 +210,10 @@ class Directory:
 
     def change_generation(self) -> None:
         """Tell all processes that entries which they have in memory may be out of date."""
-        if self.is_writable:
-            self.generation.change()
+        if self.is_writable and not self.generation.change():
+            with contextlib.suppress(OSError):
+                self._look_at_generation()
+                self.generation.change()
 
     def forget(self) -> None:
         """Look again at the next occasion."""

@@ -6,7 +6,6 @@ somebody cuts the file short.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
 import time
@@ -28,8 +27,16 @@ class _Descriptor:
         self.fd = fd
         self.identity = identity
 
+    def status(self) -> os.stat_result | None:
+        """That of the file; None if the program has closed all it had open, and another may have the number by now."""
+        try:
+            status = os.fstat(self.fd)
+        except OSError:
+            return None
+        return status if (status.st_dev, status.st_ino) == self.identity[:2] else None
+
     def __del__(self) -> None:
-        with contextlib.suppress(OSError):
+        if self.status() is not None:
             os.close(self.fd)
 
 
@@ -58,37 +65,42 @@ class Generation:
         if opened is None:
             return b""
         now = time.monotonic()
+        if now > self._next_look:
+            self._next_look = now + _LOOK
+            status = opened.status()
+            if status is None or status.st_nlink == 0:  # the store was removed, and perhaps made anew
+                self._open = None
+                return b""
         try:
-            if now > self._next_look:
-                self._next_look = now + _LOOK
-                if os.fstat(opened.fd).st_nlink == 0:  # the store was removed, and perhaps made anew
-                    self._open = None
-                    return b""
             found = os.pread(opened.fd, SIZE, 0)
-        except OSError:  # the program has closed all it had open, or a server has lost the file
+        except OSError:  # as in `status`, or a server has lost the file
             self._open = None
             return b""
         return found if len(found) == SIZE else b""
 
-    def change(self) -> None:
-        """Tell all processes that what they have in memory may be out of date."""
+    def change(self) -> bool:
+        """Tell all processes that what they have in memory may be out of date; whether there was a file for it."""
         opened = self._open
         if opened is None:
-            return
-        try:
-            status = os.fstat(opened.fd)
-            if opened.identity[:2] == (status.st_dev, status.st_ino):  # else another file has the descriptor now
+            return False
+        if opened.status() is not None:
+            try:
                 os.pwrite(opened.fd, secrets.token_bytes(SIZE), 0)
-        except OSError:
-            self._open = None
+            except OSError:
+                pass
+            else:
+                return True
+        self._open = None
+        return False
 
     def look(self, path: str, *, writable: bool, signed: bool) -> None:
         """Open the file at `path`, unless it is the one that is open, and for as much as is wanted."""
         try:
             status = os.lstat(path)
-            if self._open is not None and self._open.identity == (status.st_dev, status.st_ino, writable):
+            opened, self._open = self._open, None
+            if opened is not None and opened.identity == (status.st_dev, status.st_ino, writable) and opened.status():
+                self._open = opened
                 return
-            self._open = None
             fd, status = open_file(path, os.O_RDWR if writable else os.O_RDONLY, signed=signed)
         except (FileNotFoundError, NotADirectoryError):
             self._open = None
