@@ -141,7 +141,7 @@ def task(
             a stream are written as they pass.
         dataset_store: Where: a path, a URL or a `DatasetStore`. Default: that of the session.
         dataset_format: The name of a format. Default: what the extension of the key and the value suggest.
-        tags: Labels for hooks.
+        tags: Labels for hooks, and words to find its runs by; of 500 characters at most.
         wrap_errors: True: the caller gets a `TaskError` from the user's exception. None: as the session's `Settings`
             say.
         run_output: How what a submitted call returns is kept in a run store that is a database. ``"pickle"``: as a

@@ -107,7 +107,7 @@ def register(
         description: For people. This and the following are for commands, and as in `task`.
         retries: How many attempts may follow a failed one, or a `Retry`.
         timeout: Seconds that one attempt may take; then the command is killed.
-        tags: Labels for hooks and records.
+        tags: Labels for hooks and records, of 500 characters at most.
 
     Returns:
         For a command, a `CommandTask`; for a task, a copy that has the name.

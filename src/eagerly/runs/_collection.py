@@ -146,11 +146,11 @@ def create(
         inputs: What it is given: names to what JSON has.
         name: A name for people.
         parent: The run that makes it.
-        tags: Words to find it by.
+        tags: Words to find it by, of 500 characters at most.
         steps: Of how many steps it is.
         task_version: The version of what is run.
         input_summary: What to show of the inputs; 1000 characters at most. By default their beginning.
-        idempotency_key: If there is a run with this key already, that one is returned.
+        idempotency_key: If there is a run with this key already, that one is returned. 500 characters at most.
 
     Raises:
         OptionTypeError, OptionValueError: An argument cannot work.
