@@ -20,8 +20,8 @@ PACKAGE = SRC / "eagerly"
 
 LAYERS: list[list[str]] = [
     [
-        *["errors", "typing", "_sentinel", "_numbers", "_life", "_lazy", "_paths", "_program", "_filesystems"],
-        *["_file_locks", "_checks"],
+        *["errors", "typing", "_sentinel", "_numbers", "_life", "_lazy", "_paths", "_program", "_forks"],
+        *["_filesystems", "_file_locks", "_checks"],
     ],
     [
         *["_options", "_warnings", "_notes", "_clock", "_retry", "_names", "_callables", "_injection"],

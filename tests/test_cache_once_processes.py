@@ -535,6 +535,40 @@ class TestFork:
         """
         assert programs.start(code).rest(30)[-1] == "[0] [0]"
 
+    @pytest.mark.parametrize("module", ["eagerly.cache._client", "eagerly.cache._key", "eagerly.cache._code_reach"])
+    def test_while_another_thread_makes_the_first_cached_call(self, module: str, tmp_path: Path) -> None:
+        """The child would wait for ever for the thread that was loading what both need."""
+        code = f"""
+        import importlib.abc, os, signal, sys, threading
+        from eagerly import task
+
+        @task(cache=True, cache_store="cache")
+        def work(x):
+            return x
+
+        class Slow(importlib.abc.MetaPathFinder):
+            def find_spec(self, name, path, target=None):
+                if name == {module!r}:
+                    loading.set()
+                    forking.wait()
+
+        loading, forking = threading.Event(), threading.Event()
+        sys.meta_path.insert(0, Slow())
+        os.register_at_fork(before=forking.set)
+        thread = threading.Thread(target=work, args=(1,))
+        thread.start()
+        assert loading.wait({PATIENCE})
+        child = os.fork()
+        if not child:
+            signal.setitimer(signal.ITIMER_REAL, {PATIENCE})
+            os._exit(work(1) != 1)
+        thread.join()
+        print(os.waitpid(child, 0)[1])
+        """
+        command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(code)]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=2 * PATIENCE, check=False)
+        assert (done.stdout, done.stderr) == ("0\n", "")
+
     def test_while_another_thread_leads(self, programs: Programs) -> None:
         """Nobody in the child computes it; the lock is the parent's, for which the child waits."""
         code = """

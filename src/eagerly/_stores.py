@@ -6,7 +6,10 @@ Most programs do not use all, and many use none: the import of this library must
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
+
+from eagerly._forks import hold_while_forking
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,17 +41,34 @@ __all__ = [
     "run_store",
 ]
 
+_client_of: Callable[[str | CacheStore, str | None], CacheClient] | None = None
+_importing = threading.RLock()
+"""Held while something is imported here, and by who forks: a module that is half imported then would be so for ever in
+the child, which would wait for a thread that it does not have."""
+
+
+def _import_anew() -> None:
+    global _importing
+    _importing = threading.RLock()
+
+
+hold_while_forking(lambda: [_importing], _import_anew)
+
 
 def cache_client(spec: str | CacheStore, signing_key: str | None) -> CacheClient:
     """What this process does with the cache store at `spec`."""
-    from eagerly.cache._client import client_of
-
-    return client_of(spec, signing_key)
+    global _client_of  # each call of a task with a store of its own comes here
+    if _client_of is None:
+        with _importing:
+            from eagerly.cache._client import client_of
+        _client_of = client_of
+    return _client_of(spec, signing_key)
 
 
 def key_maker(declaration: Declaration) -> KeyMaker:
     """What makes the keys of a task's calls. Looks at the task's code, so it is made once and kept."""
-    from eagerly.cache._key import KeyMaker
+    with _importing:
+        from eagerly.cache._key import KeyMaker
 
     assert declaration.caching is not None
     parameters = declaration.signature.parameters
@@ -60,7 +80,8 @@ def code_digest(declaration: Declaration) -> str:
     """The version of a task's code, for those who keep what it has made. Made once and kept."""
     digest = declaration.code.get("digest")
     if digest is None:
-        from eagerly.cache._code import code_version
+        with _importing:
+            from eagerly.cache._code import code_version
 
         digest = declaration.code.setdefault("digest", code_version(declaration.body).digest)
     return digest
@@ -68,28 +89,32 @@ def code_digest(declaration: Declaration) -> str:
 
 def explain(client: CacheClient | None, keys: KeyMaker, key: CallKey, now: float, mode: str) -> Explanation:
     """Whether the call of this key would be found, and if not, why."""
-    from eagerly.cache._explain import explain
+    with _importing:
+        from eagerly.cache._explain import explain
 
     return explain(client, keys, key, now, mode)
 
 
 def new_recording(safe: bool) -> Recording:
     """Where the items of a stream are kept until it is exhausted."""
-    from eagerly.cache._recording import Recording
+    with _importing:
+        from eagerly.cache._recording import Recording
 
     return Recording(safe)
 
 
 def replay_frames(frames: Any, safe: bool) -> Callable[[], Any]:
     """A function that gives one recorded item after another, and raises StopIteration with the end."""
-    from eagerly.cache._recording import replay
+    with _importing:
+        from eagerly.cache._recording import replay
 
     return replay(frames, safe)
 
 
 def dataset_store(spec: str | DatasetStore) -> DatasetStore:
     """The dataset store at `spec`."""
-    from eagerly.datasets._store import DatasetStore
+    with _importing:
+        from eagerly.datasets._store import DatasetStore
 
     return DatasetStore(spec) if isinstance(spec, str) else spec
 
@@ -100,41 +125,47 @@ def dataset_format(name: str) -> Format:
     Raises:
         DatasetFormatError: There is none.
     """
-    from eagerly.datasets.formats import format_for
+    with _importing:
+        from eagerly.datasets.formats import format_for
 
     return format_for(name=name)
 
 
 def run_store(spec: str | RunStore) -> RunStore:
     """The run store at `spec`; for a path or a URL, the same one each time in this process."""
-    from eagerly.runs._open import shared_run_store
+    with _importing:
+        from eagerly.runs._open import shared_run_store
 
     return shared_run_store(spec) if isinstance(spec, str) else spec
 
 
 def recording_of(store: RunStore) -> CallRecording:
     """What records the calls of sessions with that store."""
-    from eagerly.runs._recording import recording_of
+    with _importing:
+        from eagerly.runs._recording import recording_of
 
     return recording_of(store)
 
 
 def memory_runs() -> RunStore:
     """Where runs are that nobody keeps: in the memory of this process."""
-    from eagerly.runs._memory import PROCESS
+    with _importing:
+        from eagerly.runs._memory import PROCESS
 
     return PROCESS
 
 
 def progress_values(progress: Any, step: Any, steps: Any, message: Any, data: Any) -> dict[str, Any]:
     """What ``set_progress()`` was given, checked, as fields of a record."""
-    from eagerly.runs._progress import progress_values
+    with _importing:
+        from eagerly.runs._progress import progress_values
 
     return progress_values(progress, step, steps, message, data)
 
 
 def output_summary(value: str) -> str:
     """What ``set_output(summary=...)`` was given, checked."""
-    from eagerly.runs._progress import output_summary
+    with _importing:
+        from eagerly.runs._progress import output_summary
 
     return output_summary(value)

@@ -13,12 +13,12 @@ import time
 import weakref
 from collections.abc import Generator
 
+from eagerly._forks import FORK_PATIENCE
 from eagerly.cache._index import Connection, connect
 
 __all__ = ["Pool"]
 
 _IDLE = 8  # connections to keep
-_FORK_PATIENCE = 1.0  # seconds that a fork waits for connections in use
 
 
 class _Idle(list[Connection]):
@@ -105,7 +105,7 @@ class Pool:
         self.lock.acquire()
         # From here on nobody gets a connection, and those that come back are closed.
         self._kept, self._idle = self._idle, _Idle()
-        deadline = time.monotonic() + _FORK_PATIENCE
+        deadline = time.monotonic() + FORK_PATIENCE
         while sum(each.is_open for each in self._opened) > len(self._kept) and time.monotonic() < deadline:
             time.sleep(0.0002)
 

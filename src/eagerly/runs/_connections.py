@@ -16,10 +16,11 @@ import weakref
 from collections.abc import Callable, Generator
 from typing import Any, Final
 
+from eagerly._forks import FORK_PATIENCE
+
 __all__ = ["Connections", "at_work"]
 
 _IDLE: Final = 8  # connections to keep
-_FORK_PATIENCE: Final = 1.0  # seconds that a fork waits for threads at work
 
 _gate = threading.RLock()  # re-entrant: the garbage collector may run code that uses a store in the middle of anything
 _at_work: dict[int, int] = {}  # threads, and how many blocks each is in
@@ -123,7 +124,7 @@ _never_closed: list[Any] = []
 
 def _before_fork() -> None:
     me = threading.get_ident()
-    deadline = time.monotonic() + _FORK_PATIENCE
+    deadline = time.monotonic() + FORK_PATIENCE
     _gate.acquire()
     while _at_work.keys() - {me} and time.monotonic() < deadline:
         time.sleep(0.0002)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
+from eagerly._forks import hold_while_forking
 from eagerly._numbers import count
 from eagerly.errors import EagerlyError, RunNotFound
 from eagerly.runs._change import Change, Moved, changed
@@ -19,9 +20,6 @@ from eagerly.runs._record import RunRecord, new_id
 from eagerly.runs._waiters import Tell, Waiters
 
 __all__ = ["PROCESS", "MemoryRunStore"]
-
-_FORK_PATIENCE: Final = 1.0
-"""Seconds that a fork waits for a thread in the middle of a write."""
 
 
 class _Extra(NamedTuple):
@@ -210,28 +208,18 @@ class MemoryRunStore:
 
 
 _stores: weakref.WeakSet[MemoryRunStore] = weakref.WeakSet()
-_held: dict[int, list[Any]] = {}
 
 PROCESS: Final = MemoryRunStore()
 """Where the runs of this process are that nobody keeps."""
 
 
-def _before_fork() -> None:
-    """The child is to find whole records."""
-    locks = [store._lock for store in list(_stores)]
-    _held[threading.get_ident()] = [lock for lock in locks if lock.acquire(timeout=_FORK_PATIENCE)]
+def _locks() -> list[Any]:
+    return [store._lock for store in list(_stores)]
 
 
-def _after_fork_in_parent() -> None:
-    for lock in _held.pop(threading.get_ident(), ()):
-        lock.release()
-
-
-def _after_fork_in_child() -> None:
-    _held.clear()
+def _new_locks() -> None:
     for store in list(_stores):
         store._lock = threading.RLock()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+hold_while_forking(_locks, _new_locks)  # the child is to find whole records
